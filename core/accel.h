@@ -1,0 +1,66 @@
+/*
+ * core/accel.h - the seam between the machine and what runs its CPUs.
+ *
+ * An accelerator (the interpreter, KVM) implements one table.  It sees the
+ * machine only through core/machine.h and core/fabric.h, and no device sees it.
+ *
+ * A vCPU has one thread, owned by core/cpus.c, which calls cpu_run() in a loop.
+ * All else of a vCPU's state may be touched only while its thread is not in
+ * cpu_run(), except through the functions tagged [any].
+ */
+#ifndef VMR_CORE_ACCEL_H
+#define VMR_CORE_ACCEL_H
+
+#include <vmrun/host.h>
+
+typedef struct VmrMachine VmrMachine;
+
+typedef enum VmrExit {
+    VMR_EXIT_KICKED,   /* vmr kick: look at requests, then run on */
+    VMR_EXIT_HALTED,   /* nothing to do until vmr_cpu_wake() */
+    VMR_EXIT_SHUTDOWN, /* x86: triple fault */
+    VMR_EXIT_DEBUG,    /* breakpoint, watchpoint, single step */
+    VMR_EXIT_ERROR,    /* the accelerator cannot go on: it has logged why */
+} VmrExit;
+
+typedef struct VmrCpuStats {
+    uint64_t instructions; /* 0 if the accelerator cannot count */
+    uint64_t exits_mmio, exits_pio, exits_halt, interrupts, exceptions;
+    uint64_t blocks_translated, flushes; /* interpreter */
+} VmrCpuStats;
+
+typedef struct VmrAccelClass {
+    uint32_t size; /* sizeof(VmrAccelClass) */
+    const char *name;
+    const char *summary;
+    /* Can it run here?  Cheap, no side effect.  [main] */
+    bool (*probe)(GError **error);
+    /* After all devices are realized and placed.  The machine outlives the VM.  [main] */
+    void *(*vm_new)(VmrMachine *machine, GError **error);
+    void (*vm_free)(void *vm);
+    /* One vCPU; `model` is [machine] cpu, already expanded.  [main] */
+    void *(*cpu_new)(void *vm, VmrCpu *cpu, unsigned index, const char *model, GError **error);
+    void (*cpu_free)(void *acpu);
+    /* Power-on / warm reset state: an AP waits for SIPI.  [main], stopped */
+    void (*cpu_reset)(void *acpu, VmrResetKind kind);
+    /* Run until something of VmrExit.  On the vCPU's thread, without any lock. */
+    VmrExit (*cpu_run)(void *acpu);
+    /* Make cpu_run() return soon, or its next call return at once.  [any] */
+    void (*cpu_kick)(void *acpu);
+    /* Interfaces of the architecture, e.g. VMR_X86_CPU.  [any] */
+    const void *(*cpu_interface)(void *acpu, const char *id);
+    void (*cpu_stats)(void *acpu, VmrCpuStats *stats); /* stopped */
+    /* The memory or I/O map was republished: forget cached translations before
+       the next access.  [any] */
+    void (*map_changed)(void *vm);
+    /* RAM was written by DMA or the debugger: drop translated code of it.
+       Offsets into the machine's RAM.  [any] */
+    void (*ram_written)(void *vm, uint64_t ram_offset, uint64_t len);
+    /* The list of CPU models as "name\tdoc" lines, NULL-terminated. */
+    const char *const *(*cpu_models)(void);
+} VmrAccelClass;
+
+/* The built-in ones; NULL-terminated (accel/accels.c). */
+extern const VmrAccelClass *const vmr_accels[];
+
+#endif

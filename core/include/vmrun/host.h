@@ -1,0 +1,325 @@
+/*
+ * vmrun/host.h - what a device may ask of its host.
+ *
+ * The host is a vtable, not symbols to link: vmrun, the validator, unit tests
+ * and fuzzers are all hosts.  The inline wrappers below make it read like a
+ * library.  A wrapper of a function that was added in a later minor checks the
+ * table's size first.
+ */
+#ifndef VMRUN_HOST_H
+#define VMRUN_HOST_H
+
+#include <stdarg.h>
+#include <vmrun/device.h>
+
+typedef struct VmrTimer VmrTimer;
+typedef struct VmrWatch VmrWatch;
+typedef struct VmrCpu VmrCpu; /* a vCPU, opaque; interfaces in vmrun/x86.h and its like */
+
+typedef enum VmrResult {
+    VMR_OK = 0,
+    VMR_ERR_UNASSIGNED, /* nothing answers at (part of) the range */
+    VMR_ERR_ACCESS,     /* it answers, but not to this kind of access */
+    VMR_ERR_BOUNDS,     /* wraps, or is larger than the host's bound */
+} VmrResult;
+
+typedef enum VmrClock {
+    VMR_CLOCK_VIRTUAL, /* ns since the machine was made; stands still while the guest does */
+    VMR_CLOCK_WALL,    /* ns since 1970-01-01T00:00:00Z, as the host has it */
+} VmrClock;
+
+typedef enum VmrLogLevel {
+    VMR_LOG_ERROR, /* the host's fault: shown to the user */
+    VMR_LOG_WARNING,
+    VMR_LOG_INFO,
+    VMR_LOG_GUEST_ERROR, /* the guest did what the specification forbids: counted and traced */
+    VMR_LOG_UNIMPLEMENTED, /* the guest used what the device leaves out: counted and traced */
+} VmrLogLevel;
+
+typedef enum VmrRequest {
+    VMR_REQUEST_POWEROFF, /* orderly end, exit status 0 */
+    VMR_REQUEST_RESET,    /* a warm reset of the whole machine */
+    VMR_REQUEST_EXIT,     /* end with `code` as exit status */
+    VMR_REQUEST_CRASHED,  /* the guest said that it panicked: exit status 3 */
+} VmrRequest;
+
+typedef void VmrTimerFired(VmrDevice *dev);                       /* [io] */
+typedef void VmrWatchReady(VmrDevice *dev, int fd, unsigned cond); /* [io]; cond: G_IO_* */
+typedef void VmrWork(void *data);                                 /* on a pool thread, no lock */
+typedef void VmrWorkDone(VmrDevice *dev, void *data);             /* [io] */
+
+typedef enum VmrChardevEvent { VMR_CHARDEV_OPENED, VMR_CHARDEV_CLOSED, VMR_CHARDEV_BREAK } VmrChardevEvent;
+
+/* How a device takes input from a character back end.  All [io]. */
+typedef struct VmrChardevHandler {
+    uint32_t size; /* sizeof(VmrChardevHandler) */
+    /* How many bytes the device can take now; 0 holds the back end back until
+       vmr_chardev_accept_input(). */
+    unsigned (*can_receive)(VmrDevice *dev);
+    void (*receive)(VmrDevice *dev, const uint8_t *data, unsigned len);
+    void (*event)(VmrDevice *dev, VmrChardevEvent event); /* may be NULL */
+    void (*writable)(VmrDevice *dev); /* after a short write; may be NULL */
+} VmrChardevHandler;
+
+typedef struct VmrMemoryRange {
+    uint64_t base, size; /* bytes */
+} VmrMemoryRange;
+
+struct VmrHost {
+    uint32_t size; /* sizeof(VmrHost) of the host */
+    uint16_t abi_major, abi_minor;
+
+    /* IRQ lines */
+    void (*irq_set)(VmrIrq irq, bool level);
+
+    /* DMA, as the device's bus allows it */
+    VmrResult (*dma_read)(VmrDevice *dev, uint64_t address, void *buf, size_t len);
+    VmrResult (*dma_write)(VmrDevice *dev, uint64_t address, const void *buf, size_t len);
+    void *(*dma_map)(VmrDevice *dev, uint64_t address, size_t *len, bool for_write);
+    void (*dma_unmap)(VmrDevice *dev, void *p, size_t len, size_t written);
+
+    /* Clocks and timers */
+    int64_t (*clock_now)(VmrDevice *dev, VmrClock clock);
+    VmrTimer *(*timer_new)(VmrDevice *dev, VmrClock clock, VmrTimerFired *fired);
+    void (*timer_set)(VmrTimer *timer, int64_t deadline_ns);
+    void (*timer_cancel)(VmrTimer *timer);
+    bool (*timer_pending)(VmrTimer *timer, int64_t *deadline_ns);
+    void (*timer_free)(VmrTimer *timer);
+
+    /* Event loop and work pool */
+    VmrWatch *(*watch_new)(VmrDevice *dev, int fd, unsigned cond, VmrWatchReady *ready);
+    void (*watch_free)(VmrWatch *watch);
+    void (*work_submit)(VmrDevice *dev, VmrWork *work, VmrWorkDone *done, void *data);
+
+    /* Character back ends */
+    void (*chardev_attach)(VmrDevice *dev, VmrChardev *chardev, const VmrChardevHandler *handler);
+    unsigned (*chardev_write)(VmrChardev *chardev, const uint8_t *data, unsigned len);
+    void (*chardev_accept_input)(VmrChardev *chardev);
+
+    /* The machine */
+    void (*request)(VmrDevice *dev, VmrRequest request, uint32_t code);
+    unsigned (*cpu_count)(VmrDevice *dev);
+    VmrCpu *(*cpu)(VmrDevice *dev, unsigned index);
+    const void *(*cpu_interface)(VmrCpu *cpu, const char *id);
+    int (*initiator)(VmrDevice *dev);
+    unsigned (*ram_ranges)(VmrDevice *dev, VmrMemoryRange *ranges, unsigned max);
+    const char *(*machine_value)(VmrDevice *dev, const char *section, const char *key);
+
+    /* Other devices */
+    VmrDevice *(*device_next)(VmrDevice *dev, VmrDevice *after);
+    const VmrDescription *(*description)(VmrDevice *dev, VmrDevice *of);
+
+    /* Logging and tracing */
+    void (*log)(VmrDevice *dev, VmrLogLevel level, const char *format, va_list args);
+    bool (*trace_enabled)(VmrDevice *dev);
+    void (*trace)(VmrDevice *dev, const char *format, va_list args);
+};
+
+/* Set the level of an output line.  A zeroed VmrIrq is allowed.  [any] */
+static inline void vmr_irq_set(VmrDevice *dev, VmrIrq irq, bool level)
+{
+    if (irq.sink)
+        dev->host->irq_set(irq, level);
+}
+
+/*
+ * Copy from / to guest physical memory, as this device's bus sees it.
+ * Nothing outside the range is touched; on an error an unspecified part of
+ * it is.  Writing invalidates translated code and marks pages dirty.  [any]
+ */
+static inline VmrResult vmr_dma_read(VmrDevice *dev, uint64_t address, void *buf, size_t len)
+{
+    return dev->host->dma_read(dev, address, buf, len);
+}
+
+static inline VmrResult vmr_dma_write(VmrDevice *dev, uint64_t address, const void *buf, size_t len)
+{
+    return dev->host->dma_write(dev, address, buf, len);
+}
+
+/*
+ * Borrow guest RAM.  *len is what is wanted and becomes what is contiguous
+ * there (at least 1); NULL if the address is not RAM.  The guest may change
+ * the bytes at any time: read each once.  Unmap with how many bytes from the
+ * start were written.  [any]
+ */
+static inline void *vmr_dma_map(VmrDevice *dev, uint64_t address, size_t *len, bool for_write)
+{
+    return dev->host->dma_map(dev, address, len, for_write);
+}
+
+static inline void vmr_dma_unmap(VmrDevice *dev, void *p, size_t len, size_t written)
+{
+    dev->host->dma_unmap(dev, p, len, written);
+}
+
+/* The time on a clock, in ns.  [any] */
+static inline int64_t vmr_clock_now(VmrDevice *dev, VmrClock clock)
+{
+    return dev->host->clock_now(dev, clock);
+}
+
+/* A timer that is not set.  Owned by the caller: vmr_timer_free().  [main] */
+static inline VmrTimer *vmr_timer_new(VmrDevice *dev, VmrClock clock, VmrTimerFired *fired)
+{
+    return dev->host->timer_new(dev, clock, fired);
+}
+
+/* Fire once at `deadline_ns` of the timer's clock; a past deadline fires at once,
+   but never within this call.  Replaces an earlier deadline.  [any] */
+static inline void vmr_timer_set(VmrDevice *dev, VmrTimer *timer, int64_t deadline_ns)
+{
+    dev->host->timer_set(timer, deadline_ns);
+}
+
+/* After this returns, called [io], the timer does not fire.  [any] */
+static inline void vmr_timer_cancel(VmrDevice *dev, VmrTimer *timer)
+{
+    dev->host->timer_cancel(timer);
+}
+
+static inline bool vmr_timer_pending(VmrDevice *dev, VmrTimer *timer, int64_t *deadline_ns)
+{
+    return dev->host->timer_pending(timer, deadline_ns);
+}
+
+static inline void vmr_timer_free(VmrDevice *dev, VmrTimer *timer)
+{
+    if (timer)
+        dev->host->timer_free(timer);
+}
+
+/* Call `ready` in the device's domain while `fd` has `cond` (G_IO_IN...).
+   The fd stays the caller's.  [main] or [io] */
+static inline VmrWatch *vmr_watch_new(VmrDevice *dev, int fd, unsigned cond, VmrWatchReady *ready)
+{
+    return dev->host->watch_new(dev, fd, cond, ready);
+}
+
+static inline void vmr_watch_free(VmrDevice *dev, VmrWatch *watch)
+{
+    if (watch)
+        dev->host->watch_free(watch);
+}
+
+/* Run `work` on a pool thread, then `done` in the device's domain.  [any] */
+static inline void vmr_work_submit(VmrDevice *dev, VmrWork *work, VmrWorkDone *done, void *data)
+{
+    dev->host->work_submit(dev, work, done, data);
+}
+
+/* Become the reader of a character back end; one device a back end.  NULL-safe.  [main] */
+static inline void vmr_chardev_attach(VmrDevice *dev, VmrChardev *c, const VmrChardevHandler *h)
+{
+    if (c)
+        dev->host->chardev_attach(dev, c, h);
+}
+
+/* Write without blocking: how many bytes were taken.  A missing back end takes all.  [io] */
+static inline unsigned vmr_chardev_write(VmrDevice *dev, VmrChardev *c, const uint8_t *data,
+                                         unsigned len)
+{
+    return c ? dev->host->chardev_write(c, data, len) : len;
+}
+
+/* can_receive() may have grown.  NULL-safe.  [io] */
+static inline void vmr_chardev_accept_input(VmrDevice *dev, VmrChardev *c)
+{
+    if (c)
+        dev->host->chardev_accept_input(c);
+}
+
+/* Ask for power-off, reset, exit: carried out soon, after the current access.  [any] */
+static inline void vmr_request(VmrDevice *dev, VmrRequest request, uint32_t code)
+{
+    dev->host->request(dev, request, code);
+}
+
+static inline unsigned vmr_cpu_count(VmrDevice *dev)
+{
+    return dev->host->cpu_count(dev);
+}
+
+/* vCPU `index`, or NULL.  Valid from realize to unrealize.  [any] */
+static inline VmrCpu *vmr_cpu(VmrDevice *dev, unsigned index)
+{
+    return dev->host->cpu(dev, index);
+}
+
+/* The table of a vCPU for an interface id (vmrun/x86.h), or NULL.  [any] */
+static inline const void *vmr_cpu_interface(VmrDevice *dev, VmrCpu *cpu, const char *id)
+{
+    return dev->host->cpu_interface(cpu, id);
+}
+
+/* Within a region handler: the index of the vCPU that makes the access, or -1
+   if a device or the debugger does.  [io] */
+static inline int vmr_initiator(VmrDevice *dev)
+{
+    return dev->host->initiator(dev);
+}
+
+/* The guest's RAM, ascending: how many ranges there are; at most `max` are stored.  [any] */
+static inline unsigned vmr_ram_ranges(VmrDevice *dev, VmrMemoryRange *ranges, unsigned max)
+{
+    return dev->host->ram_ranges(dev, ranges, max);
+}
+
+/* A value of the machine file's [machine] or [boot], after --set; paths are
+   absolute; NULL if unset.  Owned by the host.  [any] */
+static inline const char *vmr_machine_value(VmrDevice *dev, const char *section, const char *key)
+{
+    return dev->host->machine_value(dev, section, key);
+}
+
+/* All devices in the order of the machine file: NULL gives the first; NULL ends.  [any] */
+static inline VmrDevice *vmr_device_next(VmrDevice *dev, VmrDevice *after)
+{
+    return dev->host->device_next(dev, after);
+}
+
+/* What `of` describes (vmrun/describe.h); complete from the first reset on.
+   Owned by the host.  [io] */
+static inline const VmrDescription *vmr_description(VmrDevice *dev, VmrDevice *of)
+{
+    return dev->host->description(dev, of);
+}
+
+/* The table of another device for an interface id, or NULL.  [any] */
+static inline const void *vmr_device_interface(VmrDevice *of, const char *id)
+{
+    return of->klass->get_interface ? of->klass->get_interface(of, id) : NULL;
+}
+
+/* One line, without a newline.  Guest errors are counted, and shown only when traced.  [any] */
+G_GNUC_PRINTF(3, 4)
+static inline void vmr_log(VmrDevice *dev, VmrLogLevel level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    dev->host->log(dev, level, format, args);
+    va_end(args);
+}
+
+G_GNUC_PRINTF(2, 3)
+static inline void vmr_guest_error(VmrDevice *dev, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    dev->host->log(dev, VMR_LOG_GUEST_ERROR, format, args);
+    va_end(args);
+}
+
+/* A line in the trace, category "device".  Costs one call when off.  [any] */
+G_GNUC_PRINTF(2, 3)
+static inline void vmr_trace(VmrDevice *dev, const char *format, ...)
+{
+    if (!dev->host->trace_enabled(dev))
+        return;
+    va_list args;
+    va_start(args, format);
+    dev->host->trace(dev, format, args);
+    va_end(args);
+}
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * vmrun/x86.h - interfaces between x86 vCPUs, interrupt controllers and boot,
+ * and the architectural state of an x86 vCPU.
+ *
+ * The state belongs to the architecture, never to an accelerator: it is what
+ * moves between KVM and the interpreter and what a snapshot holds.
+ * Names follow the Intel SDM, volumes 1 and 3.
+ */
+#ifndef VMRUN_X86_H
+#define VMRUN_X86_H
+
+#include <vmrun/host.h>
+
+/* ---- a controller that gives a vCPU its vectors ----------------------- */
+
+/*
+ * Offered by the local APIC, and by an 8259 in a machine without one.  The
+ * machine file names it: [machine] interrupt-controller = lapic0.
+ * The controller drives the vCPU's INTR pin (VmrX86CpuInterface.set_intr); the
+ * vCPU calls acknowledge() once interrupts are enabled.  [io]
+ */
+#define VMR_X86_INTC "vmr.x86-intc/1"
+typedef struct VmrX86IntcInterface {
+    uint32_t size;
+    /* INTA: the vector, 0..255, or -1 if there is none any more. */
+    int (*acknowledge)(VmrDevice *dev, unsigned cpu);
+} VmrX86IntcInterface;
+
+/* Offered by the local APIC beside VMR_X86_INTC.  [io] unless said otherwise. */
+#define VMR_X86_LAPIC "vmr.x86-lapic/1"
+typedef struct VmrX86LapicInterface {
+    uint32_t size;
+    /* CR8, 0..15: bits 7:4 of the task priority register. */
+    uint8_t (*get_cr8)(VmrDevice *dev, unsigned cpu);
+    void (*set_cr8)(VmrDevice *dev, unsigned cpu, uint8_t cr8);
+    /* IA32_APIC_BASE (0x1b), x2APIC (0x800..0x8ff), IA32_TSC_DEADLINE (0x6e0).
+       false: #GP(0). */
+    bool (*read_msr)(VmrDevice *dev, unsigned cpu, uint32_t msr, uint64_t *value);
+    bool (*write_msr)(VmrDevice *dev, unsigned cpu, uint32_t msr, uint64_t value);
+    /* INIT: all but the APIC ID and IA32_APIC_BASE.  */
+    void (*init)(VmrDevice *dev, unsigned cpu);
+    /* Tell `fn` of every EOI of a level-triggered vector (broadcast to I/O APICs).  [main] */
+    void (*add_eoi_listener)(VmrDevice *dev, void (*fn)(VmrDevice *listener, uint8_t vector),
+                             VmrDevice *listener);
+} VmrX86LapicInterface;
+
+/* Takes message-signalled interrupts: (address, data) as a PCI function writes them.  [io] */
+#define VMR_MSI_SINK "vmr.msi-sink/1"
+typedef struct VmrMsiSinkInterface {
+    uint32_t size;
+    void (*send)(VmrDevice *dev, uint64_t address, uint32_t data);
+} VmrMsiSinkInterface;
+
+/* ---- what a vCPU offers ----------------------------------------------- */
+
+/* Segment register with its hidden part, as VMX and KVM name it. */
+typedef struct VmrX86Segment {
+    uint64_t base;
+    uint32_t limit;    /* bytes, after granularity */
+    uint16_t selector;
+    uint8_t type;      /* 4 bits */
+    uint8_t s, dpl, present, avl, l, db, g;
+    uint8_t unusable;  /* a null selector was loaded */
+} VmrX86Segment;
+
+enum { VMR_X86_ES, VMR_X86_CS, VMR_X86_SS, VMR_X86_DS, VMR_X86_FS, VMR_X86_GS };
+
+typedef struct VmrX86Msr {
+    uint32_t index, reserved;
+    uint64_t value;
+} VmrX86Msr;
+
+typedef struct VmrX86State {
+    uint32_t size; /* sizeof(VmrX86State) */
+    uint32_t mp_state; /* 0 running, 1 halted, 2 waiting for SIPI */
+    uint64_t gpr[16];  /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
+    uint64_t rip, rflags;
+    VmrX86Segment seg[6]; /* by VMR_X86_ES... */
+    VmrX86Segment ldtr, tr;
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
+    uint64_t cr0, cr2, cr3, cr4, xcr0, efer;
+    uint64_t dr[8];
+    uint64_t tsc;           /* the guest's time-stamp counter now */
+    uint8_t nmi_blocked;    /* between an NMI and its IRET */
+    uint8_t nmi_pending;
+    uint8_t sti_shadow;     /* 1: STI, 2: MOV SS / POP SS */
+    uint8_t smm;
+    uint8_t event_pending;  /* an exception or interrupt is being delivered: vector valid */
+    uint8_t event_vector, event_type, event_has_error;
+    uint32_t event_error;
+    uint32_t msr_count;
+    VmrX86Msr msr[64];      /* all others that the CPU model has */
+    uint8_t xsave[4096];    /* standard (non-compacted) XSAVE format */
+} VmrX86State;
+
+#define VMR_X86_CPU "vmr.x86-cpu/1"
+typedef struct VmrX86CpuInterface {
+    uint32_t size;
+    uint32_t (*apic_id)(VmrCpu *cpu);
+    void (*set_intr)(VmrCpu *cpu, bool level); /* the INTR pin [any] */
+    void (*nmi)(VmrCpu *cpu);                  /* edge [any] */
+    void (*smi)(VmrCpu *cpu);                  /* edge [any] */
+    void (*init)(VmrCpu *cpu);                 /* INIT: to wait-for-SIPI on an AP [any] */
+    void (*sipi)(VmrCpu *cpu, uint8_t vector); /* ignored unless waiting [any] */
+    /* The state; the vCPU must be stopped (reset phase EXIT, or a paused machine).  [io] */
+    void (*get_state)(VmrCpu *cpu, VmrX86State *state);
+    bool (*set_state)(VmrCpu *cpu, const VmrX86State *state, GError **error);
+    /* Frequency of the guest's TSC, Hz, and its value now.  [any] */
+    uint64_t (*tsc_hz)(VmrCpu *cpu);
+    uint64_t (*tsc_now)(VmrCpu *cpu);
+} VmrX86CpuInterface;
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * tests/unit/fakehost.h - a host for unit tests of one device: fake IRQ, DMA and clock.
+ *
+ * One FakeHost holds one or more devices, a flat guest RAM at address 0, a clock
+ * that moves only when told, and a record of what the device did.
+ * Single-threaded; everything happens in the caller's stack.
+ */
+#ifndef FAKEHOST_H
+#define FAKEHOST_H
+
+#include <vmrun/describe.h>
+#include <vmrun/host.h>
+#include <vmrun/plugin.h>
+#include <vmrun/x86.h>
+
+typedef struct FakeHost FakeHost;
+
+/* ram_size bytes of zeroed guest RAM; cpus fake vCPUs that offer VMR_X86_CPU and record. */
+FakeHost *fake_host_new(size_t ram_size, unsigned cpus);
+void fake_host_free(FakeHost *h); /* unrealizes and frees all devices */
+
+/* Load the built plugin `id` (from the build's plugins folder, environment
+   VMRUN_PLUGIN_DIR) and make a device.  `properties` is "key=value;key=value".  Links are given
+   as key=@name of an earlier device; IRQ outputs are recorded (fake_irq_level) and may be
+   connected: "irq=@pic0:4".  Aborts the test with a message if it cannot be made. */
+VmrDevice *fake_device_new(FakeHost *h, const char *plugin_id, const char *name,
+                           const char *properties);
+void fake_reset(FakeHost *h, VmrResetKind kind); /* three phases over all devices */
+
+/* Accesses through the region table, with the fabric's size fix-up. */
+uint64_t fake_read(VmrDevice *dev, const char *region, uint64_t offset, unsigned size);
+void fake_write(VmrDevice *dev, const char *region, uint64_t offset, uint64_t value, unsigned size);
+void fake_set_initiator(FakeHost *h, int cpu);
+
+/* Lines. */
+bool fake_irq_level(VmrDevice *dev, const char *line, unsigned n);
+unsigned fake_irq_edges(VmrDevice *dev, const char *line, unsigned n); /* rising edges so far */
+void fake_line_set(VmrDevice *dev, const char *line, unsigned n, bool level); /* drive an input */
+
+/* Clock, ns: advancing fires due timers in order, each at its own deadline. */
+int64_t fake_now(FakeHost *h);
+void fake_advance(FakeHost *h, int64_t ns);
+void fake_set_wall(FakeHost *h, int64_t ns_since_epoch);
+
+/* Guest RAM. */
+uint8_t *fake_ram(FakeHost *h);
+
+/* Chardev: a property of type CHARDEV given as key=fake gets a fake back end. */
+void fake_chardev_input(VmrDevice *dev, const void *data, unsigned len); /* as can_receive allows */
+const GString *fake_chardev_output(VmrDevice *dev);
+void fake_chardev_limit(VmrDevice *dev, unsigned bytes); /* how much writes take from now on */
+
+/* Requests and logs. */
+bool fake_last_request(FakeHost *h, VmrRequest *request, uint32_t *code); /* false: none */
+unsigned fake_guest_errors(VmrDevice *dev);
+/* A value that vmr_machine_value() gives. */
+void fake_machine_value(FakeHost *h, const char *section, const char *key, const char *value);
+
+/* Fake vCPUs record what their controllers did. */
+typedef struct FakeCpu {
+    bool intr;
+    unsigned nmis, smis, inits, sipis;
+    uint8_t sipi_vector;
+    VmrX86State state; /* set_state stores, get_state gives */
+} FakeCpu;
+FakeCpu *fake_cpu(FakeHost *h, unsigned index);
+
+/* Save all fields of a device by its table and load them into another of the same class;
+   g_assert on a difference.  Runs post_load. */
+void fake_save_load(VmrDevice *from, VmrDevice *to);
+const VmrDescription *fake_description(VmrDevice *dev);
+
+#endif
