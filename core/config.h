@@ -28,6 +28,8 @@ void vmr_errors_add(VmrErrors *errors, VmrPlace place, const char *section, cons
                     const char *format, ...);
 unsigned vmr_errors_count(const VmrErrors *errors);
 void vmr_errors_print(const VmrErrors *errors, FILE *to);
+/* What vmr_errors_print() prints.  Caller frees. */
+char *vmr_errors_text(const VmrErrors *errors);
 
 typedef struct VmrValue {
     const char *key;
