@@ -22,33 +22,45 @@ void fake_host_free(FakeHost *h); /* unrealizes and frees all devices */
 /* Load the built plugin `id` (from the build's plugins folder, environment
    VMRUN_PLUGIN_DIR) and make a device.  `properties` is "key=value;key=value".  Links are given
    as key=@name of an earlier device; IRQ outputs are recorded (fake_irq_level) and may be
-   connected: "irq=@pic0:4".  Aborts the test with a message if it cannot be made. */
+   connected: "irq=@pic0:4", "irq=@pic0:in:4", "irq=cpu0:intr"; as in a machine file `+` fans out,
+   `!` inverts and commas separate the members of a group.  A region key (`regs=0x3f8`,
+   `regs=io:0x3f8`, `regs=mem:0xfee00000`) only appears in descriptions.
+   The plugin file is <id>.so; "file:class" picks a class of a file with several.
+   Aborts the test with a message if it cannot be made. */
 VmrDevice *fake_device_new(FakeHost *h, const char *plugin_id, const char *name,
                            const char *properties);
+/* The same, but gives NULL and sets `error`, for tests of what realize refuses. */
+VmrDevice *fake_device_try(FakeHost *h, const char *plugin_id, const char *name,
+                           const char *properties, GError **error);
 void fake_reset(FakeHost *h, VmrResetKind kind); /* three phases over all devices */
 
 /* Accesses through the region table, with the fabric's size fix-up. */
 uint64_t fake_read(VmrDevice *dev, const char *region, uint64_t offset, unsigned size);
 void fake_write(VmrDevice *dev, const char *region, uint64_t offset, uint64_t value, unsigned size);
-void fake_set_initiator(FakeHost *h, int cpu);
+void fake_set_initiator(FakeHost *h, int cpu); /* default: 0, or -1 without vCPUs */
 
 /* Lines. */
 bool fake_irq_level(VmrDevice *dev, const char *line, unsigned n);
 unsigned fake_irq_edges(VmrDevice *dev, const char *line, unsigned n); /* rising edges so far */
 void fake_line_set(VmrDevice *dev, const char *line, unsigned n, bool level); /* drive an input */
 
-/* Clock, ns: advancing fires due timers in order, each at its own deadline. */
+/* Clock, ns: advancing fires due timers in order, each at its own deadline, and moves the wall
+   clock along.  Work that was submitted is done at the start of an advance (of 0, if need be). */
 int64_t fake_now(FakeHost *h);
 void fake_advance(FakeHost *h, int64_t ns);
 void fake_set_wall(FakeHost *h, int64_t ns_since_epoch);
 
 /* Guest RAM. */
 uint8_t *fake_ram(FakeHost *h);
+/* What vmr_ram_ranges() says; default: all of fake_ram() at 0. */
+void fake_set_ram_ranges(FakeHost *h, const VmrMemoryRange *ranges, unsigned count);
 
 /* Chardev: a property of type CHARDEV given as key=fake gets a fake back end. */
 void fake_chardev_input(VmrDevice *dev, const void *data, unsigned len); /* as can_receive allows */
 const GString *fake_chardev_output(VmrDevice *dev);
 void fake_chardev_limit(VmrDevice *dev, unsigned bytes); /* how much writes take from now on */
+
+void fake_chardev_event(VmrDevice *dev, VmrChardevEvent event);
 
 /* Requests and logs. */
 bool fake_last_request(FakeHost *h, VmrRequest *request, uint32_t *code); /* false: none */
@@ -68,6 +80,10 @@ FakeCpu *fake_cpu(FakeHost *h, unsigned index);
 /* Save all fields of a device by its table and load them into another of the same class;
    g_assert on a difference.  Runs post_load. */
 void fake_save_load(VmrDevice *from, VmrDevice *to);
+/* One element of a saved field (not a timer), and post_load alone: for hostile snapshots. */
+uint64_t fake_field_get(VmrDevice *dev, const char *field, unsigned index);
+void fake_field_set(VmrDevice *dev, const char *field, unsigned index, uint64_t value);
+bool fake_post_load(VmrDevice *dev, GError **error);
 const VmrDescription *fake_description(VmrDevice *dev);
 
 #endif
