@@ -56,15 +56,16 @@ typedef struct VmrRange {
 
 typedef struct VmrMap {
     unsigned count;
+    uint16_t *index;   /* a space of 16 bits: by address, 1 + index of the piece, 0: none */
     VmrRange ranges[]; /* ascending */
 } VmrMap;
 
 VmrSpace *vmr_space_new(VmrMachine *machine, const char *name, unsigned address_bits);
 void vmr_space_free(VmrSpace *space);
 
-/* Place a region (or RAM: region NULL, host/ram_offset given).  An overlap is an
-   error unless one of the two is RAM or an OVERLAY.  The map is republished by
-   vmr_space_commit().  Returns a placement id, or 0 with an error.  [io] */
+/* Place a region (or RAM: region NULL, host/ram_offset given).  An overlap of two of the
+   same priority is an error, except that of two overlays the later one wins.  The map is
+   republished by vmr_space_commit().  Returns a placement id, or 0 with an error.  [io] */
 typedef struct VmrPlacement {
     const char *label; /* for errors and --draw: "ram", "com1.regs" */
     uint64_t base, size;
@@ -96,7 +97,10 @@ VmrResult vmr_space_write(VmrSpace *space, uint64_t address, uint64_t value, uns
 VmrResult vmr_space_copy_from(VmrSpace *space, uint64_t address, void *buf, size_t len);
 VmrResult vmr_space_copy_to(VmrSpace *space, uint64_t address, const void *buf, size_t len);
 
-/* This thread reads maps from now on / no longer; and: it holds no map now. */
+/* This thread reads maps from now on / no longer; and: it holds no map now.  A thread that
+   has not entered may call all of the above except vmr_space_map and vmr_space_find.  A vCPU
+   thread is entered by core/cpus.c, but not while it waits; an accelerator that stays long in
+   cpu_run calls vmr_reader_quiescent() when it has dropped what map_changed told of. */
 void vmr_reader_enter(VmrMachine *machine);
 void vmr_reader_leave(VmrMachine *machine);
 void vmr_reader_quiescent(VmrMachine *machine);
@@ -104,8 +108,16 @@ void vmr_reader_quiescent(VmrMachine *machine);
 /* ---- domains ---------------------------------------------------------- */
 
 /* A recursive lock and a GMainContext; devices of a domain are serialised. */
+VmrDomain *vmr_domain_new(const char *name, GMainContext *context);
+void vmr_domain_free(VmrDomain *domain);
 void vmr_domain_lock(VmrDomain *domain);
 void vmr_domain_unlock(VmrDomain *domain);
+/* For the main loop: vCPUs that hammer on a device do not keep it out. */
+void vmr_domain_lock_urgent(VmrDomain *domain);
+/* Does this thread hold the lock? */
+bool vmr_domain_owned(const VmrDomain *domain);
+/* [io] is claimed by `what`: debug builds say so on standard error if it is not true. */
+void vmr_domain_check(const VmrDomain *domain, const char *what);
 
 /* ---- IRQ lines -------------------------------------------------------- */
 
@@ -121,5 +133,7 @@ typedef struct VmrIrqInput {
 } VmrIrqInput;
 VmrIrq vmr_irq_connect(VmrMachine *machine, const VmrIrqInput *inputs, unsigned count);
 void vmr_irq_drive(VmrIrq irq, bool level); /* [any] */
+/* The end of reset phase HOLD: tell every input its level, changed or not.  [io] */
+void vmr_irq_redrive(VmrMachine *machine);
 
 #endif

@@ -2,7 +2,8 @@
  * core/machine.h - a machine: what a machine file describes, made.
  *
  * Life: vmr_machine_new (from a checked VmrConfig) -> vmr_machine_realize ->
- * vmr_machine_reset -> vmr_machine_run -> vmr_machine_free.  All [main].
+ * vmr_machine_run (opens the back ends, resets, starts) -> vmr_machine_free.
+ * All [main].
  */
 #ifndef VMR_CORE_MACHINE_H
 #define VMR_CORE_MACHINE_H
@@ -11,6 +12,7 @@
 #include "fabric.h"
 #include <vmrun/describe.h>
 #include <vmrun/plugin.h>
+#include <stdio.h>
 
 typedef struct VmrConfig VmrConfig; /* core/config.h */
 
@@ -24,6 +26,7 @@ struct VmrCpu {
     GCond cond;
     bool wake;    /* sticky: set by vmr_cpu_wake, taken by the waiting thread */
     bool parked;  /* the thread waits outside cpu_run, for vmr_machine_pause */
+    bool stopped; /* shut down or failed: does not run until a reset */
 };
 
 /* The host's side of a device. */
@@ -38,6 +41,9 @@ struct VmrDeviceHandle {
     GArray *routes;          /* VmrRoutedLine */
     VmrDescription *description;
     uint64_t guest_errors;   /* atomic */
+    uint64_t accesses, access_ns; /* with vmr_stats_enabled; under the domain lock */
+    int64_t log_window;      /* core/log.c: rate limit */
+    unsigned log_count;
 };
 
 struct VmrMachine {
@@ -61,6 +67,35 @@ struct VmrMachine {
 
 VmrMachine *vmr_machine_new(const VmrConfig *config, GError **error);
 bool vmr_machine_realize(VmrMachine *machine, GError **error);
+
+/*
+ * Pieces of the two above that belong to the runtime (core/machine.c).
+ * init_runtime: accel, cpu_count and cpu_model are set.  Makes ram (with room for ROMs),
+ * both spaces, the domain, `cpus` (without accelerator), clock, timers, and the empty arrays
+ * that are still NULL; sets priv.  After it, vmr_machine_free() works, whatever fails later.
+ * The arrays' free functions are their maker's: free() only unrefs them.
+ */
+bool vmr_machine_init_runtime(VmrMachine *machine, uint64_t memory_bytes, GError **error);
+/* Take RAM, place it at `base` and note it in ram_ranges. */
+bool vmr_machine_add_ram(VmrMachine *machine, uint64_t base, uint64_t size, GError **error);
+/* The accelerator's VM and vCPUs: the end of vmr_machine_realize, after all is committed. */
+bool vmr_machine_create_cpus(VmrMachine *machine, GError **error);
+/* The input behind "cpuN:PIN" (intr, nmi, smi, init) or "machine:LINE" (a20, reset, poweroff),
+   for vmr_irq_connect(); false: there is none such. */
+bool vmr_machine_pin(VmrMachine *machine, const char *device, const char *pin, VmrIrqInput *input);
+extern const char *const vmr_cpu_pins[], *const vmr_machine_lines[]; /* NULL-terminated */
+
+/* Three phases over all devices, and the vCPUs.  vCPUs stopped. */
+void vmr_machine_reset(VmrMachine *machine, VmrResetKind kind);
+/* All vCPUs parked, the clock stands, devices paused; and go on.  They nest. */
+bool vmr_machine_pause(VmrMachine *machine);
+void vmr_machine_resume(VmrMachine *machine);
+/* Before vmr_machine_run: end with 124 after so many seconds of host time. */
+void vmr_machine_set_time_limit(VmrMachine *machine, double seconds);
+/* Count time per device; set before the vCPUs start. */
+extern bool vmr_stats_enabled;
+/* After vmr_machine_run. */
+void vmr_machine_print_stats(VmrMachine *machine, FILE *to);
 /* Run until a request ends it: the process's exit status (contract.md). */
 int vmr_machine_run(VmrMachine *machine);
 void vmr_machine_free(VmrMachine *machine);
@@ -73,6 +108,9 @@ int64_t vmr_machine_time(VmrMachine *machine);
 
 /* Make a halted vCPU's thread look again.  Sticky.  [any] */
 void vmr_cpu_wake(VmrCpu *cpu);
+
+/* The host table of all devices.  [any] */
+const VmrHost *vmr_host_table(void);
 
 /* The vCPU index that this thread is running an access for, or -1. */
 extern _Thread_local int vmr_current_initiator;
@@ -92,5 +130,10 @@ enum {
 };
 extern unsigned vmr_trace_mask; /* set before the vCPUs start */
 G_GNUC_PRINTF(2, 3) void vmr_core_trace(const char *who, const char *format, ...);
+/* --trace CATS[:FILE]: categories with commas ("all" is all but insn); "@NAME" limits it to
+   what concerns that device (or "cpu0").  [main] */
+bool vmr_trace_setup(const char *spec, GError **error);
+/* Flush and close the trace file.  [main] */
+void vmr_trace_finish(void);
 
 #endif
