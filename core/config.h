@@ -36,6 +36,7 @@ typedef struct VmrValue {
     const char *text;    /* expanded, trimmed */
     VmrPlace place;
     const char *dir;     /* relative paths of this value start here */
+    bool broken;         /* its variables are wrong, which is already said: text is "" */
     bool used;           /* somebody asked for it; what is left over is an unknown key */
 } VmrValue;
 
@@ -65,6 +66,8 @@ char *vmr_value_path(const VmrValue *value);
 
 /* The known name nearest to `name`, or NULL if none is near (edit distance at most 2 or a third). */
 const char *vmr_nearest(const char *name, const char *const *known);
+/* "; did you mean 'X'?" or "".  Caller frees. */
+char *vmr_nearest_hint(const char *name, const char *const *known);
 
 /* Texts to values; false with no message: the caller says what was wanted.  */
 bool vmr_parse_size(const char *text, guint64 *value);   /* 512M, 0x1000, 64K */
