@@ -112,6 +112,7 @@ struct FakeHost {
     bool requested;
     VmrRequest request;
     uint32_t request_code;
+    uint32_t random;
 };
 
 static FakeDev *fake(VmrDevice *dev)
@@ -472,6 +473,14 @@ bool fake_last_request(FakeHost *h, VmrRequest *request, uint32_t *code)
     if (h->requested && code)
         *code = h->request_code;
     return h->requested;
+}
+
+uint32_t fake_random(FakeHost *h, uint32_t bound)
+{
+    h->random ^= h->random << 13; /* xorshift32 (Marsaglia, 2003) */
+    h->random ^= h->random >> 17;
+    h->random ^= h->random << 5;
+    return bound ? h->random % bound : h->random;
 }
 
 static unsigned host_cpu_count(VmrDevice *dev)
@@ -1370,6 +1379,7 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
         .trace_enabled = host_trace_enabled,
         .trace = host_trace,
     };
+    h->random = 2463534242u;
     h->ram_size = ram_size;
     h->ram = g_malloc0(ram_size + 1);
     h->ranges = g_array_new(FALSE, TRUE, sizeof(VmrMemoryRange));

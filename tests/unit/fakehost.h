@@ -62,6 +62,9 @@ void fake_chardev_limit(VmrDevice *dev, unsigned bytes); /* how much writes take
 
 void fake_chardev_event(VmrDevice *dev, VmrChardevEvent event);
 
+/* Numbers for fuzzing: the same sequence in every run; below `bound` if it is not 0. */
+uint32_t fake_random(FakeHost *h, uint32_t bound);
+
 /* Requests and logs. */
 bool fake_last_request(FakeHost *h, VmrRequest *request, uint32_t *code); /* false: none */
 unsigned fake_guest_errors(VmrDevice *dev);
