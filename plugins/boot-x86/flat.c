@@ -1,0 +1,68 @@
+/*
+ * plugins/boot-x86/flat.c - images without a header: flat binaries, boot sectors, BIOS images.
+ *
+ * A boot sector runs as after a PC BIOS (BIOS Boot Specification 1.01, 6.5): 512
+ * bytes at 0:7c00, DL the drive.  Its BIOS is firmware/minibios.S, which serves
+ * text, memory size and keyboard calls, and has no disk.
+ */
+#include "boot.h"
+
+enum { SECTOR = 512, SECTOR_AT = 0x7c00, BIOS_AREA = 0xe0000 };
+
+bool boot_is_sector(const BootFile *f)
+{
+    return f->size >= SECTOR && f->data[510] == 0x55 && f->data[511] == 0xaa;
+}
+
+bool boot_plan_flat(BootPlan *p, GError **error)
+{
+    const BootFile *f = &p->kernel;
+    uint64_t at = p->set.load_address;
+    p->mode = p->set.mode;
+    if (p->mode == BOOT_REAL && at >= BOOT_1M)
+        return boot_fail(error, f, "[boot] mode = real needs a load-address below 1 MiB");
+    if (at >= BOOT_4G)
+        return boot_fail(error, f, "[boot] load-address must be below 4 GiB");
+    if (p->initrd.data)
+        return boot_fail(error, f, "is a flat image, which takes no initrd");
+    if (!boot_plan_add(p, f, "the image", at, f->size, f->data, f->size, error))
+        return false;
+    p->format = "flat image";
+    p->entry = at;
+    if (p->mode == BOOT_REAL)
+        return true;
+    p->gpr[RSP] = BOOT_EBDA;
+    return boot_plan_add_low(p, error);
+}
+
+bool boot_plan_sector(BootPlan *p, GError **error)
+{
+    const BootFile *f = &p->kernel;
+    if (!boot_is_sector(f))
+        return boot_fail(error, f, "is not a boot sector (no 55 aa at its bytes 510 and 511)");
+    if (p->initrd.data)
+        return boot_fail(error, f, "is a boot sector, which takes no initrd");
+    if (!boot_plan_add(p, f, "the boot sector", SECTOR_AT, SECTOR, f->data, SECTOR, error))
+        return false;
+    p->format = "boot sector";
+    p->mode = BOOT_REAL;
+    p->entry = SECTOR_AT;
+    p->gpr[RDX] = 0x80;
+    p->gpr[RSP] = SECTOR_AT;
+    return true;
+}
+
+/* A BIOS image ends at 1 MiB and starts at its reset vector. */
+bool boot_plan_firmware(BootPlan *p, GError **error)
+{
+    const BootFile *f = &p->firmware;
+    if (f->size < 16 || f->size > BOOT_1M - BIOS_AREA)
+        return boot_fail(error, f, "a BIOS image has 16 bytes to 128 KiB, this one has %"
+                         G_GUINT64_FORMAT, f->size);
+    if (!boot_plan_add(p, f, "the firmware", BOOT_1M - f->size, f->size, f->data, f->size, error))
+        return false;
+    p->format = "firmware";
+    p->mode = BOOT_REAL;
+    p->entry = BOOT_1M - 16;
+    return true;
+}
