@@ -8,6 +8,8 @@
  */
 #include "boot.h"
 
+#include <vmrun/plugin.h>
+
 typedef struct BootX86 {
     VmrDevice parent;
     BootPlan *plan; /* NULL: [boot] names nothing to start */
@@ -280,4 +282,4 @@ static const VmrDeviceClass boot_x86_class = {
     .reset = boot_reset,
 };
 
-VMR_PLUGIN_DEVICE("boot-x86", "1.0", &boot_x86_class)
+VMR_PLUGIN_DEVICE("boot-x86", "1.0", &boot_x86_class);

@@ -103,7 +103,7 @@ static uint64_t find_pvh_note(const Elf *e, const Segment *s)
 bool boot_elf_load(BootPlan *p, uint64_t *entry, uint64_t *pvh, bool *is64, GError **error)
 {
     const BootFile *f = &p->kernel;
-    Elf e;
+    Elf e = {0};
     if (!elf_open(&e, f, error))
         return false;
     bool physical = false, found = false;
@@ -173,22 +173,34 @@ static void start_info(BootPlan *p, uint64_t initrd)
     }
 }
 
+/* While nothing but the segments is in the plan. */
+static bool in_segments(const BootPlan *p, uint64_t address)
+{
+    for (unsigned i = 0; i < p->chunk_count; i++)
+        if (address - p->chunks[i].address < p->chunks[i].size)
+            return true;
+    return false;
+}
+
 bool boot_plan_elf(BootPlan *p, GError **error)
 {
     uint64_t entry, pvh, initrd = 0;
     bool is64;
-    if (!boot_elf_load(p, &entry, &pvh, &is64, error) || !boot_plan_add_low(p, error) ||
-        !boot_plan_cmdline(p, BOOT_CMDLINE_MAX - 1, error))
+    if (!boot_elf_load(p, &entry, &pvh, &is64, error))
+        return false;
+    p->mode = !pvh && is64 ? BOOT_LONG : BOOT_PROTECTED;
+    p->entry = pvh ? pvh : entry;
+    p->format = pvh ? "ELF, PVH entry" : is64 ? "ELF64" : "ELF32";
+    if (!in_segments(p, p->entry) || p->entry >= BOOT_4G)
+        return boot_fail(error, &p->kernel,
+                         "the entry 0x%" G_GINT64_MODIFIER
+                         "x is in none of its segments, or not below 4 GiB", p->entry);
+    if (!boot_plan_add_low(p, error) || !boot_plan_cmdline(p, BOOT_CMDLINE_MAX - 1, error))
         return false;
     if (p->initrd.data &&
         !boot_plan_add_high(p, &p->initrd, "the initrd", BOOT_4G, &initrd, error))
         return false;
     start_info(p, initrd);
-    p->mode = !pvh && is64 ? BOOT_LONG : BOOT_PROTECTED;
-    p->entry = pvh ? pvh : entry;
-    p->format = pvh ? "ELF, PVH entry" : is64 ? "ELF64" : "ELF32";
-    if (p->entry >= BOOT_4G)
-        return boot_fail(error, &p->kernel, "the entry is not below 4 GiB");
     p->gpr[RBX] = BOOT_INFO;
     if (!pvh)
         p->gpr[RSI] = p->gpr[RDI] = BOOT_INFO;

@@ -46,7 +46,7 @@ G_STATIC_ASSERT((int)BOOT_MAX_MAP <= (int)E820_MAX);
 
 bool boot_is_linux(const BootFile *f)
 {
-    return f->size >= HDR_END_MAX && get16(f->data + HDR_BOOT_FLAG) == 0xaa55 &&
+    return f->size >= HDR_VERSION && get16(f->data + HDR_BOOT_FLAG) == 0xaa55 &&
            memcmp(f->data + HDR_MAGIC, "HdrS", 4) == 0;
 }
 
@@ -67,6 +67,8 @@ static bool setup_read(const BootFile *f, Setup *s, GError **error)
     const uint8_t *h = f->data;
     if (!boot_is_linux(f))
         return boot_fail(error, f, "is not a Linux kernel image (no setup header)");
+    if (f->size < HDR_END_MAX)
+        return boot_fail(error, f, "is truncated within its setup header");
     s->version = get16(h + HDR_VERSION);
     if (s->version < 0x202)
         return boot_fail(error, f, "boot protocol %u.%02u is too old, 2.02 is needed",
