@@ -55,6 +55,7 @@ static void boot_value(Fixture *f, const char *key, const char *value)
 
 static bool try_image(Fixture *f, const void *image, size_t size)
 {
+    g_unlink(f->kernel);
     g_assert_true(g_file_set_contents_full(f->kernel, image, (gssize)size, G_FILE_SET_CONTENTS_NONE,
                                            0600, NULL)); /* thousands of times: no fsync */
     boot_value(f, "kernel", f->kernel);
