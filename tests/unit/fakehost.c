@@ -1144,8 +1144,9 @@ static bool access_ok(VmrDevice *dev, const VmrRegion *r, uint64_t offset, unsig
     uint64_t all = region_size(dev, r);
     g_assert_true(size == 1 || size == 2 || size == 4 || size == 8);
     if (size < min || size > max || offset >= all || size > all - offset) {
-        g_test_message("%s.%s: access of %u bytes at 0x%" PRIx64 " is not valid", dev->name,
-                       r->name, size, offset);
+        if (g_test_verbose())
+            g_test_message("%s.%s: access of %u bytes at 0x%" PRIx64 " is not valid", dev->name,
+                           r->name, size, offset);
         return false;
     }
     return true;
