@@ -16,7 +16,9 @@
 /*
  * Keys in use.  A writer skips what it does not know.
  *   compatible            strings, most specific first (device tree)
- *   acpi-hid, acpi-cid    string
+ *   acpi-hid, acpi-cid    string; several acpi-hid make several ACPI devices: the first has all
+ *                         regions and the first output line that leads to a GSI, the next one
+ *                         the next such line, and so on.  With one acpi-hid it has all lines
  *   acpi-uid              number
  *   clock-frequency       number, Hz
  *   cpu-local             number: 1 = the device is one per CPU (local APIC)
@@ -26,7 +28,15 @@
  *   apic-id               number: of an I/O APIC
  *   acpi-pm               string naming a block: "pm1a-evt", "pm1a-cnt", "pm-timer", ... as
  *                         "<block>" = number, an offset into the first region
+ *   gpe0-length           number: bytes of the gpe0 block, status and enable registers
+ *   pm-timer-bits         number: 24 or 32
+ *   sci-line              string: the output line that is the SCI
+ *   power-button          number: 1 = PM1 has a (fixed) power button
  *   reset-register        number: an I/O port; reset-value: number
+ *   reset-region          string: the region whose first byte is the reset register, for a device
+ *                         that does not know its port
+ *   irq-level             number: 1 = the output lines are level-triggered, active low in ACPI's
+ *                         terms (as PCI's); without it they are edges, active high (as ISA's)
  *   sleep-s5              numbers: SLP_TYPa, SLP_TYPb of S5
  *   timer-block           string: "hpet"; hpet-id: number, the HPET's event timer block ID
  *   iapc-boot-arch        number: bits of the FADT's IAPC_BOOT_ARCH that this device sets
