@@ -237,19 +237,20 @@ static uint64_t status_read(VmrDevice *dev, uint64_t offset, unsigned size)
 static void command_write(VmrDevice *dev, uint64_t offset, uint64_t value, unsigned size)
 {
     I8042 *s = (I8042 *)dev;
+    uint8_t command = value;
 
     s->pending = 0;
     s->status |= ST_CMD;
-    switch (value & 0xff) {
+    switch (command) {
     case CMD_READ_RAM ... CMD_READ_RAM + RAM_SIZE - 1:
-        reply(s, s->ram[value - CMD_READ_RAM], 0);
+        reply(s, s->ram[command - CMD_READ_RAM], 0);
         break;
     case CMD_WRITE_RAM ... CMD_WRITE_RAM + RAM_SIZE - 1:
     case CMD_WRITE_OUT:
     case CMD_WRITE_KBD_OBF:
     case CMD_WRITE_AUX_OBF:
     case CMD_WRITE_AUX:
-        s->pending = value;
+        s->pending = command;
         break;
     case CMD_PASSWORD:
         reply(s, 0xf1, 0); /* none is installed */
@@ -291,11 +292,11 @@ static void command_write(VmrDevice *dev, uint64_t offset, uint64_t value, unsig
         reply(s, 0x00, 0);
         break;
     case CMD_PULSE ... CMD_PULSE + 0xf: /* zeroes say which bits of the output port pulse low */
-        if (!(value & OUT_RESET))
+        if (!(command & OUT_RESET))
             pulse_reset(s);
         break;
     default:
-        vmr_log(dev, VMR_LOG_UNIMPLEMENTED, "controller command 0x%02x", (unsigned)(value & 0xff));
+        vmr_log(dev, VMR_LOG_UNIMPLEMENTED, "controller command 0x%02x", command);
         break;
     }
     update(s);

@@ -1,0 +1,204 @@
+/*
+ * dsdt.c - the DSDT: \_S5, processors, and a Device for each acpi-hid that some
+ * device of the machine describes, with the resources that the host has placed.
+ *
+ * Leaves out PCI host bridges (their windows and _PRT), power resources, and all
+ * control methods.
+ */
+#include "dsdt.h"
+#include "aml.h"
+
+enum {
+    MAX_PROCESSORS = 4096, /* as many as names of three hexadecimal digits */
+    MAX_DEVICES = 4096,
+    MAX_LINES = 64, /* interrupts of one device */
+};
+
+bool acpi_line_gsi(VmrDevice *dev, const VmrRoutedLine *line, uint32_t *gsi)
+{
+    if (!line->to)
+        return false;
+    const VmrDescription *to = vmr_description(dev, line->to);
+    uint64_t base = vmr_fact_number(to, "gsi-base", UINT64_MAX);
+    if (base > UINT32_MAX || line->to_index > UINT32_MAX - base)
+        return false;
+    *gsi = base + line->to_index;
+    return true;
+}
+
+/* The GSIs of a device's lines, in order; a line that fans out counts once. */
+static unsigned collect_gsis(VmrDevice *dev, const VmrDescription *d, uint32_t *gsis)
+{
+    const VmrRoutedLine *counted = NULL;
+    unsigned n = 0;
+
+    /* Which of an HPET's lines is used, and where it leads, is the guest's choice. */
+    if (vmr_fact(d, "timer-block"))
+        return 0;
+    for (uint32_t i = 0; i < d->line_count && n < MAX_LINES; i++) {
+        const VmrRoutedLine *line = &d->lines[i];
+        if (counted && counted->index == line->index && g_str_equal(counted->name, line->name))
+            continue;
+        if (acpi_line_gsi(dev, line, &gsis[n])) {
+            counted = line;
+            n++;
+        }
+    }
+    return n;
+}
+
+static void put_regions(GByteArray *out, const VmrDescription *d)
+{
+    for (uint32_t i = 0; i < d->region_count; i++) {
+        const VmrPlacedRegion *r = &d->regions[i];
+        if (r->size == 0)
+            continue;
+        if (!r->io)
+            aml_res_memory(out, r->base, r->size);
+        else if (r->base <= UINT16_MAX && r->size <= UINT16_MAX)
+            aml_res_io(out, r->base, r->size);
+    }
+}
+
+/* What a Device says: its IDs and, unless `resources` is empty, its _CRS. */
+static void put_device(GByteArray *out, unsigned number, const char *hid, const char *cid,
+                       uint64_t uid, GByteArray *resources)
+{
+    g_autoptr(GByteArray) body = g_byte_array_new();
+    char name[8];
+
+    aml_name(body, "_HID");
+    aml_hid(body, hid);
+    if (cid) {
+        aml_name(body, "_CID");
+        aml_hid(body, cid);
+    }
+    aml_name(body, "_UID");
+    aml_integer(body, uid);
+    if (resources->len > 0) {
+        aml_res_end(resources);
+        aml_name(body, "_CRS");
+        aml_buffer(body, resources);
+    }
+    g_snprintf(name, sizeof(name), "D%03X", number & 0xfff);
+    aml_device(out, name, body);
+}
+
+/* A device that says no UID is numbered among those of its HID. */
+static uint64_t next_uid(GHashTable *uids, const char *hid, const VmrDescription *d)
+{
+    unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(uids, hid));
+
+    g_hash_table_insert(uids, (gpointer)hid, GUINT_TO_POINTER(n + 1));
+    return vmr_fact_number(d, "acpi-uid", n);
+}
+
+/* All Devices of one device of the machine: how many were added to `out`. */
+static unsigned put_described(VmrDevice *dev, GByteArray *out, unsigned number, GHashTable *uids,
+                              const VmrDescription *d)
+{
+    const VmrFact *hids = vmr_fact(d, "acpi-hid");
+    bool level = vmr_fact_number(d, "irq-level", 0);
+    uint32_t gsis[MAX_LINES];
+    unsigned n;
+
+    if (!hids || hids->type != VMR_FACT_STRING)
+        return 0;
+    unsigned lines = collect_gsis(dev, d, gsis);
+    for (n = 0; n < hids->count && number + n < MAX_DEVICES; n++) {
+        g_autoptr(GByteArray) resources = g_byte_array_new();
+        if (n == 0)
+            put_regions(resources, d);
+        for (unsigned i = 0; i < lines; i++)
+            if (hids->count == 1 || i == n)
+                aml_res_irq(resources, gsis[i], level);
+        put_device(out, number + n, hids->strings[n], n == 0 ? vmr_fact_string(d, "acpi-cid") : NULL,
+                   next_uid(uids, hids->strings[n], d), resources);
+    }
+    return n;
+}
+
+/* Append unless that would go beyond the limit. */
+static bool append(GByteArray *out, const GByteArray *more, size_t limit)
+{
+    if (more->len > limit || out->len > limit - more->len)
+        return false;
+    g_byte_array_append(out, more->data, more->len);
+    return true;
+}
+
+static unsigned put_processors(VmrDevice *dev, GByteArray *sb, size_t limit)
+{
+    unsigned count = vmr_cpu_count(dev), i;
+
+    for (i = 0; i < count && i < MAX_PROCESSORS; i++) {
+        g_autoptr(GByteArray) body = g_byte_array_new();
+        g_autoptr(GByteArray) processor = g_byte_array_new();
+        char name[8];
+
+        aml_name(body, "_HID");
+        aml_hid(body, "ACPI0007");
+        aml_name(body, "_UID"); /* as in the MADT */
+        aml_integer(body, i);
+        g_snprintf(name, sizeof(name), "C%03X", i);
+        aml_device(processor, name, body);
+        if (!append(sb, processor, limit))
+            break;
+    }
+    return count - i;
+}
+
+static unsigned put_devices(VmrDevice *dev, GByteArray *sb, size_t limit)
+{
+    g_autoptr(GHashTable) uids = g_hash_table_new(g_str_hash, g_str_equal);
+    unsigned number = 0, missing = 0;
+
+    for (VmrDevice *of = vmr_device_next(dev, NULL); of; of = vmr_device_next(dev, of)) {
+        const VmrDescription *d = vmr_description(dev, of);
+        g_autoptr(GByteArray) one = g_byte_array_new();
+
+        if (!d || !vmr_fact_string(d, "acpi-hid"))
+            continue;
+        unsigned n = put_described(dev, one, number, uids, d);
+        if (n > 0 && append(sb, one, limit))
+            number += n;
+        else
+            missing++;
+    }
+    return missing;
+}
+
+static void put_s5(VmrDevice *dev, GByteArray *out)
+{
+    for (VmrDevice *of = vmr_device_next(dev, NULL); of; of = vmr_device_next(dev, of)) {
+        const VmrFact *s5 = vmr_fact(vmr_description(dev, of), "sleep-s5");
+        if (!s5 || s5->type != VMR_FACT_NUMBERS || s5->count == 0)
+            continue;
+        g_autoptr(GByteArray) elements = g_byte_array_new();
+        aml_integer(elements, s5->numbers[0] & 7);
+        aml_integer(elements, s5->count > 1 ? s5->numbers[1] & 7 : 0);
+        aml_integer(elements, 0);
+        aml_integer(elements, 0);
+        aml_name(out, "\\_S5_");
+        aml_package(out, 4, elements);
+        return;
+    }
+}
+
+GByteArray *acpi_dsdt_aml(VmrDevice *dev, size_t limit)
+{
+    GByteArray *out = g_byte_array_new();
+    g_autoptr(GByteArray) sb = g_byte_array_new();
+    const size_t scope = 16; /* more than what encloses the Devices */
+
+    put_s5(dev, out);
+    limit = limit > out->len + scope ? limit - out->len - scope : 0;
+    unsigned processors = put_processors(dev, sb, limit);
+    unsigned devices = put_devices(dev, sb, limit);
+    if (processors > 0 || devices > 0)
+        vmr_log(dev, VMR_LOG_ERROR, "no room in the ACPI tables: left out %u processors, %u devices",
+                processors, devices);
+    if (sb->len > 0)
+        aml_scope(out, "\\_SB_", sb);
+    return out;
+}
