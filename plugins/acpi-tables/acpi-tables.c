@@ -201,18 +201,19 @@ static void put_blocks(GByteArray *t, const VmrDescription *pm)
         {"pm-timer", 76, 208, 91, 4, 3},
         {"gpe0", 80, 220, 92, vmr_fact_number(pm, "gpe0-length", 8) & 0x1e, 1},
     };
+    const VmrPlacedRegion *region = acpi_region(pm, 0);
 
-    if (pm->region_count == 0)
+    if (!region)
         return;
     for (unsigned i = 0; i < G_N_ELEMENTS(blocks); i++) {
         const Block *b = &blocks[i];
         uint64_t offset = vmr_fact_number(pm, b->key, UINT64_MAX);
-        if (offset >= pm->regions[0].size)
+        if (offset >= region->size)
             continue;
-        uint64_t address = pm->regions[0].base + offset;
-        if (pm->regions[0].io)
+        uint64_t address = region->base + offset;
+        if (region->io)
             put(t, b->address, address, 4);
-        put_address(t, b->x_address, pm->regions[0].io, address, b->length, b->access);
+        put_address(t, b->x_address, region->io, address, b->length, b->access);
         put(t, b->length_at, b->length, 1);
     }
 }

@@ -26,32 +26,51 @@ bool acpi_line_gsi(VmrDevice *dev, const VmrRoutedLine *line, uint32_t *gsi)
     return true;
 }
 
-/* The GSIs of a device's lines, in order; a line that fans out counts once. */
+/* Regions and lines count in the order of the class, whatever the machine file's is: drivers
+   find "the second port" by it. */
+const VmrPlacedRegion *acpi_region(const VmrDescription *d, unsigned n)
+{
+    const VmrRegion *regions = d->device->klass->regions;
+
+    for (uint32_t i = 0; regions && regions[n].name && i < d->region_count; i++)
+        if (g_strcmp0(d->regions[i].name, regions[n].name) == 0)
+            return &d->regions[i];
+    return NULL;
+}
+
+/* The GSI of one output; with a fan-out, the first. */
+static bool output_gsi(VmrDevice *dev, const VmrDescription *d, const char *name, unsigned index,
+                       uint32_t *gsi)
+{
+    for (uint32_t i = 0; i < d->line_count; i++)
+        if (d->lines[i].index == index && g_strcmp0(d->lines[i].name, name) == 0 &&
+            acpi_line_gsi(dev, &d->lines[i], gsi))
+            return true;
+    return false;
+}
+
 static unsigned collect_gsis(VmrDevice *dev, const VmrDescription *d, uint32_t *gsis)
 {
-    const VmrRoutedLine *counted = NULL;
+    const VmrLine *line = d->device->klass->lines;
     unsigned n = 0;
 
     /* Which of an HPET's lines is used, and where it leads, is the guest's choice. */
     if (vmr_fact(d, "timer-block"))
         return 0;
-    for (uint32_t i = 0; i < d->line_count && n < MAX_LINES; i++) {
-        const VmrRoutedLine *line = &d->lines[i];
-        if (counted && counted->index == line->index && g_str_equal(counted->name, line->name))
-            continue;
-        if (acpi_line_gsi(dev, line, &gsis[n])) {
-            counted = line;
-            n++;
-        }
-    }
+    for (; line && line->name; line++)
+        for (uint32_t i = 0; line->direction == VMR_LINE_OUT && i < line->count; i++)
+            if (n < MAX_LINES && output_gsi(dev, d, line->name, i, &gsis[n]))
+                n++;
     return n;
 }
 
 static void put_regions(GByteArray *out, const VmrDescription *d)
 {
-    for (uint32_t i = 0; i < d->region_count; i++) {
-        const VmrPlacedRegion *r = &d->regions[i];
-        if (r->size == 0)
+    const VmrRegion *regions = d->device->klass->regions;
+
+    for (unsigned i = 0; regions && regions[i].name; i++) {
+        const VmrPlacedRegion *r = acpi_region(d, i);
+        if (!r || r->size == 0)
             continue;
         if (!r->io)
             aml_res_memory(out, r->base, r->size);
