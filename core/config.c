@@ -32,6 +32,7 @@
 /* What is kept of a value beyond what others see. */
 typedef struct Value {
     VmrValue v;
+    GStringChunk *strings; /* the config's */
     const char *raw; /* before expansion */
     bool literal;    /* from --set: neither escapes nor variables */
 } Value;
@@ -121,6 +122,7 @@ static Value *value_set(VmrSection *section, const Value *from)
         g_ptr_array_add(section->values, v);
     }
     *v = *from;
+    v->v.used = false;
     return v;
 }
 
@@ -268,6 +270,7 @@ static void parse_pair(Loader *l, VmrSection *section, GArray *includes, char *l
     Value value = {.v = {.key = g_string_chunk_insert_const(config->strings, key),
                          .place = place,
                          .dir = dir},
+                   .strings = config->strings,
                    .raw = g_string_chunk_insert(config->strings, raw)};
     value_set(section, &value);
 }
@@ -528,6 +531,7 @@ static void add_set_vars(Loader *l, GPtrArray *sections)
         char *key = g_strndup(l->sets[i] + 5, (size_t)(equals - l->sets[i] - 5));
         Value value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
                              .dir = l->cwd},
+                       .strings = l->config->strings,
                        .raw = g_string_chunk_insert(l->config->strings, equals + 1),
                        .literal = true};
         value_set(vars, &value);
@@ -636,6 +640,7 @@ static void apply_set(Loader *l, const char *set)
         Value value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
                              .place = place,
                              .dir = l->cwd},
+                       .strings = l->config->strings,
                        .raw = g_string_chunk_insert(l->config->strings, equals + 1),
                        .literal = true};
         value_set(section, &value);
@@ -730,4 +735,13 @@ const VmrValue *vmr_section_value(const VmrSection *section, const char *key)
 char *vmr_value_path(const VmrValue *value)
 {
     return g_canonicalize_filename(value->text, value->dir);
+}
+
+const char *vmr_value_path_kept(const VmrValue *value)
+{
+    const Value *v = (const Value *)value; /* all of them are: v is the first member */
+    char *path = vmr_value_path(value);
+    const char *kept = g_string_chunk_insert_const(v->strings, path);
+    g_free(path);
+    return kept;
 }

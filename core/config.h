@@ -63,6 +63,8 @@ const VmrSection *vmr_config_next(const VmrConfig *config, const char *kind, con
 const VmrValue *vmr_section_value(const VmrSection *section, const char *key);
 /* The absolute path that a value names.  Caller frees. */
 char *vmr_value_path(const VmrValue *value);
+/* The same, kept by the config. */
+const char *vmr_value_path_kept(const VmrValue *value);
 
 /* The known name nearest to `name`, or NULL if none is near (edit distance at most 2 or a third). */
 const char *vmr_nearest(const char *name, const char *const *known);
