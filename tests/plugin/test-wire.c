@@ -59,7 +59,7 @@ static void chip_describe(VmrDevice *dev, VmrDescription *d)
 
 static const void *bus_interface(VmrDevice *dev, const char *id)
 {
-    static const uint32_t table[] = {sizeof(table)};
+    static const uint32_t table[] = {sizeof(uint32_t)};
     return g_str_equal(id, TEST_BUS) ? table : NULL;
 }
 

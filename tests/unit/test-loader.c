@@ -314,6 +314,7 @@ static void test_class_tables(void)
         "region r: impl_min..impl_max 4..2: access sizes are 1, 2, 4 or 8, ascending",
         "region s: offset ",
         "region s: RAM and ROM have no handlers",
+        "line irq: offset ",
         "line in: a group has 1 to 4096 members",
         "line in2: an input needs changed()",
         "field bytes: offset ",
