@@ -39,7 +39,8 @@ static char *refusal(Copy *c, gsize size)
     char *name = g_strdup_printf("p%u.so", number++);
     char *path = g_build_filename(dir, name, NULL);
     GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
-    g_assert_true(g_file_set_contents(path, (char *)c->bytes, (gssize)size, NULL));
+    g_assert_true(g_file_set_contents_full(path, (char *)c->bytes, (gssize)size,
+                                           G_FILE_SET_CONTENTS_NONE, 0600, NULL));
     g_unsetenv("VMRUN_TEST_CONSTRUCTED");
     g_assert_null(vmr_plugin_open(path, problems));
     g_assert_null(g_getenv("VMRUN_TEST_CONSTRUCTED"));
