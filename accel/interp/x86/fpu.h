@@ -92,7 +92,6 @@ enum { /* X86SseInsn.flags */
     X86_SSE_PCMPSTR = 1 << 7,
     X86_SSE_RES_CX = 1 << 8,
     X86_SSE_FP = 1 << 9, /* may raise #XM: reads and writes MXCSR */
-    X86_SSE_NO_TS = 1 << 10, /* does not need the FPU switched on (none at present) */
 };
 
 enum {
@@ -185,7 +184,7 @@ const X86X87Insn *x86_x87_lookup(uint8_t opcode, uint8_t modrm, unsigned mode);
  * Executes one instruction.  mem: buffer for the memory operand (NULL in register forms but FNSTSW
  * AX).  eflags: for FCMOVcc.  A store pops, so the executor must know before the call that the
  * memory can be written (or keep a copy of *f to go back to).  Unmasked exceptions are left pending
- * in sw.ES.  Only NOSTORE and, for FCOMI, ZF/PF/CF come back.
+ * in sw.ES.  Only NO_STORE and, for FCOMI, ZF/PF/CF come back.
  */
 uint32_t x86_x87_execute(X86Fpu *f, uint8_t opcode, uint8_t modrm, void *mem, unsigned mode,
                          uint32_t eflags);
