@@ -78,7 +78,12 @@ enum {
     ICR_STATUS = 1 << 12,
 };
 
-enum { MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800, MSR_X2APIC_LAST = 0x8ff };
+enum {
+    MSR_APIC_BASE = 0x1b,
+    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_X2APIC = 0x800,
+    MSR_X2APIC_LAST = 0x8ff,
+};
 
 #define BASE_BSP (1ull << 8)
 #define BASE_EXTD (1ull << 10) /* x2APIC mode */

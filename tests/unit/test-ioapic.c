@@ -236,7 +236,8 @@ static void test_save_load(Fixture *f, gconstpointer data)
 
 static void test_pins(Fixture *f, gconstpointer data)
 {
-    VmrDevice *other = fake_device_new(f->h, "ioapic", "ioapic1", "apic=@lapic0;pins=8;gsi-base=24");
+    VmrDevice *other =
+        fake_device_new(f->h, "ioapic", "ioapic1", "apic=@lapic0;pins=8;gsi-base=24");
     const VmrDescription *d = fake_description(other);
 
     fake_reset(f->h, VMR_RESET_COLD);
@@ -249,6 +250,38 @@ static void test_pins(Fixture *f, gconstpointer data)
     g_assert_cmpuint(vmr_fact_number(d, "gsi-count", 99), ==, 8);
     g_assert_cmpuint(vmr_fact_number(fake_description(f->d), "apic-id", 99), ==, 5);
     g_assert_cmpstr(vmr_fact_string(d, "interrupt-controller"), ==, "x86-ioapic");
+}
+
+/* As a PC is wired: HPET -> pc-gsi -> I/O APIC pin 2 -> local APIC, and back by the EOI. */
+static void test_wired(Fixture *f, gconstpointer data)
+{
+    fake_device_new(f->h, "pc-gsi", "isa",
+                    "ioapic=@ioapic0:0,@ioapic0:1,@ioapic0:2,@ioapic0:3,@ioapic0:4");
+    VmrDevice *hpet = fake_device_new(f->h, "hpet", "hpet0",
+                                      "legacy=@isa:0;out=,,,,,,,,,,,,,,,,,,,,@ioapic0:20");
+
+    fake_reset(f->h, VMR_RESET_COLD);
+    lapic_write(f, 1, 0xf0, 0x1ff);
+    entry(f, 2, 1, 0x30);
+    entry(f, 20, 1, 0x40 | LEVEL);
+    fake_write(hpet, "regs", 0x100, 1 << 2 | 1 << 3 | 1 << 6, 8); /* timer 0: periodic, edge */
+    fake_write(hpet, "regs", 0x108, 100000, 8);
+    fake_write(hpet, "regs", 0x140, 20 << 9 | 1 << 2 | 1 << 1, 8); /* timer 2: level, pin 20 */
+    fake_write(hpet, "regs", 0x148, 300000, 8);
+    fake_write(hpet, "regs", 0x010, 3, 8);
+    for (unsigned i = 0; i < 5; i++) {
+        fake_advance(f->h, 999999);
+        g_assert_cmpint(ack(f, 1), ==, -1);
+        fake_advance(f->h, 1);
+        if (i == 2) {
+            g_assert_cmpint(ack(f, 1), ==, 0x40);
+            fake_write(hpet, "regs", 0x020, 4, 8);
+            eoi(f, 1);
+        }
+        g_assert_cmpint(ack(f, 1), ==, 0x30);
+        eoi(f, 1);
+    }
+    g_assert_cmphex(get(f, 0x10 + 40), ==, (0x40 | LEVEL));
 }
 
 static void test_fuzz(Fixture *f, gconstpointer data)
@@ -290,6 +323,7 @@ int main(int argc, char **argv)
     TEST(reset);
     TEST(save_load);
     TEST(pins);
+    TEST(wired);
     TEST(fuzz);
     return g_test_run();
 }

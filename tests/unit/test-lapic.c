@@ -4,8 +4,8 @@
 enum { CPUS = 4, MASKED = 1 << 16, LEVEL = 1 << 15, REMOTE_IRR = 1 << 14, ASSERT = 1 << 14,
        LOGICAL = 1 << 11, PERIODIC = 1 << 17, TSC_DEADLINE = 2 << 17, EXTINT = 7 << 8 };
 
-enum { ID = 0x20, VER = 0x30, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0,
-       ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR_HI = 0x310,
+enum { ID = 0x20, VER = 0x30, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0,
+       SVR = 0xf0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR_HI = 0x310,
        LVT_TIMER = 0x320, LVT_THERMAL = 0x330, LVT_PERF = 0x340, LVT_LINT0 = 0x350,
        LVT_LINT1 = 0x360, LVT_ERROR = 0x370, TIMER_INIT = 0x380, TIMER_COUNT = 0x390,
        TIMER_DIV = 0x3e0 };
