@@ -7,6 +7,14 @@
  */
 #include "boot.h"
 
+/* firmware/minibios.S; absent from a build on another architecture. */
+#ifdef __x86_64__
+extern const uint8_t boot_minibios[], boot_minibios_memory[], boot_minibios_end[];
+#else
+static const uint8_t boot_minibios[1], *boot_minibios_memory = boot_minibios,
+                                       *boot_minibios_end = boot_minibios;
+#endif
+
 enum { SECTOR = 512, SECTOR_AT = 0x7c00, BIOS_AREA = 0xe0000 };
 
 bool boot_is_sector(const BootFile *f)
@@ -35,6 +43,33 @@ bool boot_plan_flat(BootPlan *p, GError **error)
     return boot_plan_add_low(p, error);
 }
 
+/* The mini BIOS with this machine's memory, to the end of the first MiB. */
+static bool add_minibios(BootPlan *p, GError **error)
+{
+    size_t size = (size_t)(boot_minibios_end - boot_minibios);
+    if (size == 0)
+        return boot_fail(error, &p->kernel, "is a boot sector, and this build has no BIOS for it");
+    p->bios = g_memdup2(boot_minibios, size);
+    uint8_t *m = p->bios + (boot_minibios_memory - boot_minibios);
+    BootMapEntry map[BOOT_MAX_MAP];
+    unsigned n = boot_memory_map(p, map);
+    put16(m, (uint16_t)n);
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *e = m + 8 + 20 * i;
+        put64(e, map[i].base);
+        put64(e + 8, map[i].size);
+        put32(e + 16, map[i].type);
+        if (map[i].base != BOOT_1M || map[i].type != 1)
+            continue;
+        uint64_t above_16m = map[i].size > 15 * BOOT_1M ? map[i].size - 15 * BOOT_1M : 0;
+        put16(m + 2, (uint16_t)(MIN(map[i].size, 15 * BOOT_1M) >> 10));
+        put16(m + 4, (uint16_t)MIN(above_16m >> 16, 0xffff));
+        put16(m + 6, (uint16_t)MIN(map[i].size >> 10, 0xffff));
+    }
+    return boot_plan_add(p, &p->kernel, "the mini BIOS", BOOT_1M - size, size, p->bios, size,
+                         error);
+}
+
 bool boot_plan_sector(BootPlan *p, GError **error)
 {
     const BootFile *f = &p->kernel;
@@ -46,10 +81,8 @@ bool boot_plan_sector(BootPlan *p, GError **error)
         return false;
     p->format = "boot sector";
     p->mode = BOOT_REAL;
-    p->entry = SECTOR_AT;
-    p->gpr[RDX] = 0x80;
-    p->gpr[RSP] = SECTOR_AT;
-    return true;
+    p->entry = BOOT_1M - 16; /* the BIOS's reset vector; it jumps to the sector */
+    return add_minibios(p, error);
 }
 
 /* A BIOS image ends at 1 MiB and starts at its reset vector. */

@@ -584,13 +584,13 @@ static void test_sector(Fixture *f, const void *unused)
     put(k + 510, 0xaa55, 2);
     load_image(f, k, sizeof(k));
     const VmrX86State *s = state(f);
-    g_assert_cmphex(s->rip, ==, 0x7c00);
+    g_assert_cmphex(s->seg[VMR_X86_CS].base + s->rip, ==, 0xffff0); /* through the mini BIOS */
+    g_assert_cmphex(ram(f, 0xffff0, 1), ==, 0xea);
     g_assert_cmphex(s->cr0, ==, 0x10);
     g_assert_cmphex(s->efer | s->cr3 | s->cr4, ==, 0);
-    g_assert_cmphex(s->gpr[2], ==, 0x80);
     for (unsigned i = 0; i < 6; i++) {
-        g_assert_cmphex(s->seg[i].selector, ==, 0);
-        g_assert_cmphex(s->seg[i].base, ==, 0);
+        g_assert_cmphex(s->seg[i].selector, ==, i == VMR_X86_CS ? 0xf000 : 0);
+        g_assert_cmphex(s->seg[i].base, ==, s->seg[i].selector << 4);
         g_assert_cmphex(s->seg[i].limit, ==, 0xffff);
     }
     g_assert_cmpmem(fake_ram(f->h) + 0x7c00, 512, k, 512);
