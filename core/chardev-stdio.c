@@ -1,0 +1,135 @@
+/*
+ * core/chardev-stdio.c - standard input and output; a terminal goes into raw mode.
+ *
+ * Ctrl-A is the escape key if standard input is a terminal.  O_NONBLOCK belongs
+ * to the open file, which a shell shares; so terminals and pipes are opened anew,
+ * and where that fails the flag is set and given back at the end.
+ */
+#include "chardev-private.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ESCAPE = 'A' - '@' };
+
+typedef struct Stdio {
+    VmrChardev base;
+    bool escaped; /* Ctrl-A was typed */
+} Stdio;
+
+static int flags_before[2] = {-1, -1}; /* of 0 and 1, if they were changed */
+
+static void give_flags_back(void)
+{
+    for (int fd = 0; fd < 2; fd++)
+        if (flags_before[fd] >= 0) {
+            fcntl(fd, F_SETFL, flags_before[fd]);
+            flags_before[fd] = -1;
+        }
+}
+
+/* A descriptor of our own that does not block; -1: there is none. */
+static int own(int fd, int mode)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if (S_ISFIFO(st.st_mode) || isatty(fd)) {
+        char name[32];
+        g_snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        int anew = open(name, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (anew >= 0)
+            return anew;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        int flags = fcntl(fd, F_GETFL);
+        if (flags >= 0 && !(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)
+            flags_before[fd] = flags;
+    }
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static void help(void)
+{
+    fputs("\nCtrl-A x       leave\n"
+          "Ctrl-A h       these keys\n"
+          "Ctrl-A b       send a break\n"
+          "Ctrl-A c       the monitor (not there yet)\n"
+          "Ctrl-A Ctrl-A  send Ctrl-A\n",
+          stderr);
+}
+
+static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
+{
+    Stdio *s = (Stdio *)c;
+    unsigned left = 0;
+    for (unsigned i = 0; i < len; i++) {
+        uint8_t key = data[i];
+        if (!s->escaped) {
+            if (key == ESCAPE)
+                s->escaped = true;
+            else
+                data[left++] = key;
+            continue;
+        }
+        s->escaped = false;
+        if (key == ESCAPE)
+            data[left++] = key;
+        else if (key == 'x')
+            vmr_machine_end(c->machine, 0, NULL);
+        else if (key == 'b')
+            vmr_chardev_event(c, VMR_CHARDEV_BREAK);
+        else if (key == 'h' || key == '?')
+            help();
+        else if (key == 'c')
+            fputs("\nvmrun: there is no monitor yet\n", stderr);
+    }
+    return left;
+}
+
+static bool open_stdio(VmrChardev *c, GError **error)
+{
+    Stdio *s = (Stdio *)c;
+    static bool at_exit;
+    if (!at_exit)
+        atexit(give_flags_back);
+    at_exit = true;
+    fflush(stdout);
+    int in = own(STDIN_FILENO, O_RDONLY), out = own(STDOUT_FILENO, O_WRONLY);
+    if (isatty(STDIN_FILENO)) {
+        if (c->options.escape) {
+            c->filter = filter;
+            c->drop_input = true;
+        }
+        vmr_terminal_raw(STDIN_FILENO);
+    }
+    vmr_chardev_stream(c, in, out);
+    return true;
+}
+
+static void close_stdio(VmrChardev *c)
+{
+    vmr_chardev_stream_end(c);
+    give_flags_back();
+    vmr_terminal_restore();
+}
+
+static const VmrProperty properties[] = {
+    {.name = "escape", .type = VMR_PROP_BOOL, .offset = offsetof(VmrChardevOptions, escape),
+     .default_text = "on", .doc = "on a terminal, Ctrl-A is the escape key"},
+    {0}};
+
+const VmrChardevClass vmr_chardev_stdio = {
+    .type = "stdio",
+    .summary = "standard input and output; a terminal is put into raw mode",
+    .doc = "Keys on a terminal: Ctrl-A x leaves, Ctrl-A h lists the keys, Ctrl-A b sends a break, "
+           "Ctrl-A Ctrl-A sends Ctrl-A.",
+    .properties = properties,
+    .instance_size = sizeof(Stdio),
+    .open = open_stdio,
+    .close = close_stdio,
+};
