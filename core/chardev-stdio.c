@@ -93,7 +93,6 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
 
 static bool open_stdio(VmrChardev *c, GError **error)
 {
-    Stdio *s = (Stdio *)c;
     static bool at_exit;
     if (!at_exit)
         atexit(give_flags_back);

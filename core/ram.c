@@ -7,6 +7,7 @@
 #include "fabric.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -6,6 +6,8 @@
 
 #include "machine.h"
 
+#include <inttypes.h>
+
 /* ---- maps (map.c) and readers (reader.c) ------------------------------ */
 
 typedef struct VmrPlaced {
