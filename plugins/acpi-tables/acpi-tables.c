@@ -437,6 +437,7 @@ static void write_rsdp(Writer *w, uint32_t rsdt, uint32_t xsdt)
 {
     uint8_t *p = w->image->data;
 
+    memset(p, 0, RSDP_SIZE);
     memcpy(p, "RSD PTR ", 8);
     memcpy(p + 9, "VMRUN ", 6);
     p[15] = 2;

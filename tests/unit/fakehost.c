@@ -704,6 +704,9 @@ static void describe_lines(FakeDev *f, FakeDescription *d)
     g_ptr_array_add(d->owned, (void *)d->d.lines);
 }
 
+static const VmrRegion *find_region(VmrDevice *dev, const char *name);
+static uint64_t region_size(VmrDevice *dev, const VmrRegion *r);
+
 const VmrDescription *fake_description(VmrDevice *dev)
 {
     FakeDev *f = fake(dev);
@@ -719,6 +722,10 @@ const VmrDescription *fake_description(VmrDevice *dev)
         dev->klass->describe(dev, &d->d);
     d->d.facts = (VmrFact *)d->facts->data;
     d->d.fact_count = d->facts->len;
+    for (unsigned i = 0; i < f->placed->len; i++) { /* known for all after realize only */
+        VmrPlacedRegion *r = &g_array_index(f->placed, VmrPlacedRegion, i);
+        r->size = region_size(dev, find_region(dev, r->name));
+    }
     d->d.regions = (VmrPlacedRegion *)f->placed->data;
     d->d.region_count = f->placed->len;
     describe_lines(f, d);
