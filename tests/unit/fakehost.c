@@ -751,6 +751,18 @@ static bool fail(GError **error, const char *format, ...)
     return false;
 }
 
+/* The core tells all inputs their levels in a reset, changed or not. */
+static void redrive(FakeHost *h)
+{
+    for (unsigned i = 0; i < h->devs->len; i++) {
+        FakeDev *f = h->devs->pdata[i];
+        for (unsigned j = 0; j < f->inputs->len; j++) {
+            Input *in = f->inputs->pdata[j];
+            in->line->changed(f->dev, in->n, in->drivers || in->external);
+        }
+    }
+}
+
 static FakeDev *find_device(FakeHost *h, const char *name)
 {
     for (unsigned i = 0; i < h->devs->len; i++)
@@ -1111,12 +1123,15 @@ VmrDevice *fake_device_new(FakeHost *h, const char *plugin_id, const char *name,
 
 void fake_reset(FakeHost *h, VmrResetKind kind)
 {
-    for (int phase = VMR_RESET_ENTER; phase <= VMR_RESET_EXIT; phase++)
+    for (int phase = VMR_RESET_ENTER; phase <= VMR_RESET_EXIT; phase++) {
+        if (phase == VMR_RESET_EXIT)
+            redrive(h);
         for (unsigned i = 0; i < h->devs->len; i++) {
             VmrDevice *dev = ((FakeDev *)h->devs->pdata[i])->dev;
             if (dev->klass->reset)
                 dev->klass->reset(dev, phase, kind);
         }
+    }
 }
 
 /* ---- region accesses ---- */
@@ -1159,13 +1174,15 @@ static bool access_ok(VmrDevice *dev, const VmrRegion *r, uint64_t offset, unsig
     return true;
 }
 
-/* The largest aligned piece from `offset` on that a handler takes. */
+/* How much of an access from `offset` on one call of the handler takes: an aligned piece, or
+   what lies in the impl_min bytes around it. */
 static unsigned piece(const VmrRegion *r, uint64_t offset, unsigned left)
 {
+    unsigned min = r->impl_min ? r->impl_min : 1;
     unsigned n = r->impl_max ? r->impl_max : 8;
     while (n > left || (offset & (n - 1)))
         n >>= 1;
-    return n;
+    return n < min ? MIN(left, min - (unsigned)(offset & (min - 1))) : n;
 }
 
 uint64_t fake_read(VmrDevice *dev, const char *region, uint64_t offset, unsigned size)
