@@ -1,0 +1,40 @@
+/*
+ * core/options.c - what [machine] and [boot] may say, as tables.
+ */
+#include "core/options.h"
+
+const char *const vmr_archs[] = {"x86_64", "riscv64", "aarch64", NULL};
+const char *const vmr_accel_names[] = {"kvm", "interp", NULL};
+
+#define M(member_) offsetof(VmrMachineOptions, member_)
+#define B(member_) offsetof(VmrBootOptions, member_)
+
+const VmrProperty vmr_machine_properties[] = {
+    {.name = "summary", .type = VMR_PROP_STRING, .offset = M(summary),
+     .doc = "One line for --list machines"},
+    {.name = "arch", .type = VMR_PROP_ENUM, .offset = M(arch), .default_text = "x86_64",
+     .names = vmr_archs, .doc = "Architecture of the CPUs"},
+    {.name = "accel", .type = VMR_PROP_STRING, .offset = M(accel), .default_text = "kvm,interp",
+     .doc = "Accelerators; the first that works is taken"},
+    {.name = "cpu", .type = VMR_PROP_STRING, .offset = M(cpu), .doc = "CPU model (--list cpus)"},
+    {.name = "cpus", .type = VMR_PROP_U32, .offset = M(cpus), .default_text = "1", .min = 1,
+     .max = 64, .doc = "Number of CPUs"},
+    {.name = "memory", .type = VMR_PROP_SIZE, .offset = M(memory), .default_text = "256M",
+     .min = 64 * 1024, .max = (uint64_t)1 << 40, .unit = "bytes", .doc = "Amount of RAM"},
+    {.name = "memory-map", .type = VMR_PROP_STRING, .offset = M(memory_map),
+     .doc = "Where RAM goes, filled in order: FIRST-LAST, ..., the last may be FIRST-; "
+            "a default by arch"},
+    {.name = "interrupt-controller", .type = VMR_PROP_STRING, .offset = M(interrupt_controller),
+     .doc = "The device that gives the CPUs their interrupt vectors"},
+    {0},
+};
+
+const VmrProperty vmr_boot_properties[] = {
+    {.name = "kernel", .type = VMR_PROP_PATH, .offset = B(kernel), .doc = "Kernel image"},
+    {.name = "initrd", .type = VMR_PROP_PATH, .offset = B(initrd), .doc = "Initial RAM disk"},
+    {.name = "cmdline", .type = VMR_PROP_STRING, .offset = B(cmdline), .doc = "Kernel command line"},
+    {.name = "firmware", .type = VMR_PROP_PATH, .offset = B(firmware), .doc = "Firmware image"},
+    {.name = "dtb", .type = VMR_PROP_PATH, .offset = B(dtb), .doc = "Device tree, instead of the made one"},
+    {.name = "disk", .type = VMR_PROP_PATH, .offset = B(disk), .doc = "Disk image to boot from"},
+    {0},
+};

@@ -1,0 +1,28 @@
+/*
+ * core/options.h - what [machine] and [boot] may say, as tables: for reading them, for
+ * `vmrun --describe machine` and for the man page.
+ */
+#ifndef VMR_CORE_OPTIONS_H
+#define VMR_CORE_OPTIONS_H
+
+#include <vmrun/device.h>
+
+enum { VMR_ARCH_X86_64, VMR_ARCH_RISCV64, VMR_ARCH_AARCH64 };
+
+typedef struct VmrMachineOptions {
+    uint32_t arch; /* VMR_ARCH_* */
+    uint32_t cpus;
+    uint64_t memory; /* bytes */
+    const char *summary, *accel, *cpu, *memory_map, *interrupt_controller;
+} VmrMachineOptions;
+
+typedef struct VmrBootOptions {
+    const char *kernel, *initrd, *cmdline, *firmware, *dtb, *disk;
+} VmrBootOptions;
+
+extern const char *const vmr_archs[];       /* by VMR_ARCH_*; NULL-terminated */
+extern const char *const vmr_accel_names[]; /* that exist at all; NULL-terminated */
+extern const VmrProperty vmr_machine_properties[];
+extern const VmrProperty vmr_boot_properties[];
+
+#endif

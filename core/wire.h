@@ -1,0 +1,30 @@
+/*
+ * core/wire.h - from the sections of a machine file to a machine.
+ */
+#ifndef VMR_CORE_WIRE_H
+#define VMR_CORE_WIRE_H
+
+#include "core/config.h"
+#include "core/machine.h"
+
+/* vmr_machine_new() with all errors, each with its place: everything that can be told without
+   realizing a device.  NULL if there are any.  [main] */
+VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors);
+
+/* The first of [machine] accel that works; NULL with an error that says why each does not.  */
+const VmrAccelClass *vmr_accel_choose(const char *list, GError **error);
+
+/* ---- between wire.c and irqwire.c ------------------------------------- */
+
+VmrDeviceHandle *vmr_machine_device(VmrMachine *machine, const char *name);
+/* Names of all [device] sections, for vmr_nearest(); NULL-terminated. */
+GPtrArray *vmr_config_device_names(const VmrConfig *config);
+/* Connect the members of an output as the text says. */
+void vmr_wire_line(VmrMachine *machine, VmrDeviceHandle *from, const VmrLine *line,
+                   const VmrSection *section, const VmrValue *value, VmrErrors *errors);
+
+/* What a device's class, wiring and describe() say of it.  After placing.  [main] */
+VmrDescription *vmr_description_new(VmrDeviceHandle *handle);
+void vmr_description_free(VmrDescription *description);
+
+#endif
