@@ -340,12 +340,187 @@ static void test_sse(gconstpointer data)
     g_assert_cmpuint(known, >, map == 2 ? 30 : 60);
 }
 
+/* ---------------------------------------------------------------- x87 */
+
+static X86FpReg random_f80(void)
+{
+    static const X86FpReg corners[] = {
+        { 0, 0 }, { 1, 0 }, { 0x7fffffffffffffff, 0 }, { 0x8000000000000000, 0 },
+        { 0x8000000000000001, 0 }, { 0x8000000000000000, 1 }, { 0xffffffffffffffff, 1 },
+        { 0x8000000000000000, 0x3fff }, { 0x8000000000000001, 0x3fff }, { 0xffffffffffffffff, 0x3ffe },
+        { 0x8000000000000000, 0x3ffe }, { 0x8000000000000000, 0x4000 }, { 0xa000000000000000, 0x4000 },
+        { 0xffffffffffffffff, 0x7ffe }, { 0x8000000000000000, 0x7fff }, { 0x8000000000000001, 0x7fff },
+        { 0xbfffffffffffffff, 0x7fff }, { 0xc000000000000000, 0x7fff }, { 0xc123456789abcdef, 0x7fff },
+        { 0, 0x7fff }, { 1, 0x7fff }, { 0x4000000000000000, 0x4000 }, { 0, 1 }, { 0, 0x4010 },
+        { 0xfffffffffffffffe, 0x403d }, { 0x8000000000000000, 0x403e }, { 0xde0b6b3a763ffff0, 0x403a },
+        { 0xde0b6b3a76400000, 0x403a }, { 0xc90fdaa22168c235, 0x3ffe }, { 0x8000000000000000, 0x407e },
+        { 0xfffff80000000000, 0x407e }, { 0xffffff0000000000, 0x407e }, { 0xffffff7fffffffff, 0x407e },
+        { 0xfffffffffffffc00, 0x43fe }, { 0xfffffffffffffbff, 0x43fe }, { 0xffffffffffffffff, 0x3c00 },
+        { 0x8000000000000000, 0x3f80 }, { 0x8000000000000000, 0x3f6a }, { 0x8000000000000000, 0x3bcd },
+    };
+    unsigned how = r32() % 8;
+    X86FpReg v = { r64(), (uint16_t)r32() };
+    if (how < 3)
+        v = corners[r32() % G_N_ELEMENTS(corners)];
+    else if (how < 5)
+        v.mant |= 1ull << 63, v.se = (uint16_t)(0x3fff + r32() % 70 - 3);
+    else if (how == 5)
+        v.mant |= 1ull << 63, v.se = (uint16_t)(0x3fff + r32() % 2200 - 1100);
+    else if (how == 6)
+        v.mant = (v.mant | 1ull << 63) & ~0ull << (20 + r32() % 43), v.se = (uint16_t)(0x3fff + r32() % 12);
+    if (r32() & 1)
+        v.se ^= 0x8000;
+    return v;
+}
+
+static void random_x87_memory(uint8_t *p, const char *name)
+{
+    X86FpReg v = random_f80();
+    memset(p, 0, 128);
+    switch (r32() % 5) {
+    case 0:
+        for (unsigned i = 0; i < 10; i++)
+            p[i] = (uint8_t)(r32() % 10 | r32() % 10 << 4);
+        break;
+    case 1: {
+        uint32_t s = random_f32();
+        memcpy(p, &s, 4);
+        break;
+    }
+    case 2: {
+        uint64_t d = random_f64();
+        memcpy(p, &d, 8);
+        break;
+    }
+    case 3: {
+        int64_t i = (int64_t)r64() >> r32() % 64;
+        memcpy(p, &i, 8);
+        break;
+    }
+    default:
+        memcpy(p, &v.mant, 8);
+        memcpy(p + 8, &v.se, 2);
+        break;
+    }
+    if (!strcmp(name, "fldcw")) {
+        p[0] = (uint8_t)r32();
+        p[1] = (uint8_t)r32();
+    } else if (!strcmp(name, "fldenv") || !strcmp(name, "frstor")) {
+        for (unsigned i = 0; i < 128; i++)
+            p[i] = (uint8_t)r32();
+    }
+}
+
+static bool check_x87(const X86X87Insn *insn, unsigned opcode, unsigned modrm, bool op16)
+{
+    X86Fpu f, before;
+    uint8_t image[512] __attribute__((aligned(16))) = { 0 }, mem[128] = { 0 }, ours[128];
+    X86Fpu host;
+    HostContext c = { .fx = image };
+
+    x86_fpu_reset(&f);
+    f.cw = (uint16_t)(0x37f & ~(r32() & 0xf00));
+    f.cw |= (uint16_t)(r32() & 0xc00);
+    if (r32() % 4 == 0)
+        f.cw &= (uint16_t)~(r32() & 0x3f);
+    f.sw = (uint16_t)(r32() & 0x7f7f & ~(~f.cw & 0x3f));
+    f.tag = r32() % 2 ? 0x7fu << (f.sw >> 11 & 7) : r32();
+    f.tag = (f.tag | f.tag >> 8) & 0xff; /* mostly ST0..6 in use, ST7 free */
+    for (unsigned i = 0; i < 8; i++)
+        f.r[i] = random_f80();
+    random_x87_memory(mem, insn->name);
+    memcpy(ours, mem, sizeof(ours));
+    before = f;
+    x86_fxsave(&f, image, true, true);
+    c.rax = r64();
+    c.rdx = (uintptr_t)mem;
+    uint32_t eflags = 0x202 | (r32() & 0x45);
+    c.rflags = eflags;
+    uint64_t rax = c.rax;
+    uint8_t *p = code_page;
+    if (op16)
+        *p++ = 0x66;
+    *p++ = (uint8_t)opcode;
+    *p++ = (uint8_t)modrm;
+    *p++ = 0xc3;
+    run_host_x87(&c, code_page);
+
+    x86_fpu_reset(&host);
+    x86_fxrstor(&host, image, true, true);
+    memcpy(&host.sw, image + 2, 2); /* ES as the host has it */
+    memcpy(&host.cw, image, 2);
+    void *arg = insn->flags & X86_X87_AX ? (void *)&rax : modrm < 0xc0 ? ours : NULL;
+    uint32_t res = x86_x87_execute(&f, (uint8_t)opcode, (uint8_t)modrm, arg,
+                                   X86_X87_PROT | (op16 ? 0 : X86_X87_OP32), eflags);
+
+    bool ok = f.cw == host.cw && f.sw == host.sw && f.tag == host.tag && rax == c.rax;
+    for (unsigned i = 0; i < 8; i++) {
+        if (f.tag >> i & 1)
+            ok &= f.r[i].mant == host.r[i].mant && f.r[i].se == host.r[i].se;
+    }
+    if (insn->flags & X86_X87_EFLAGS)
+        ok &= (res & 0x45) == (c.rflags & 0x45);
+    if (insn->flags & X86_X87_STORE) {
+        size_t step = op16 ? 2 : 4;
+        if (insn->mem_size >= 14) {
+            /* Not the instruction and data pointers: those are the executor's. */
+            memcpy(ours + 3 * step, mem + 3 * step, 4 * step);
+        }
+        ok &= !memcmp(ours, mem, sizeof(ours));
+    }
+    if (ok)
+        return true;
+    g_test_message("%s %02x %02x 16-bit %d: cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti %04x.%016lx mem %02x%02x.%016lx",
+                   insn->name, opcode, modrm, op16, before.cw, before.sw, before.tag,
+                   before.r[before.sw >> 11 & 7].se, before.r[before.sw >> 11 & 7].mant,
+                   before.r[((before.sw >> 11) + 1) & 7].se, before.r[((before.sw >> 11) + 1) & 7].mant,
+                   before.r[((before.sw >> 11) + modrm) & 7].se, before.r[((before.sw >> 11) + modrm) & 7].mant,
+                   mem[9], mem[8], *(uint64_t *)mem);
+    for (unsigned k = 0; k < 2; k++) {
+        const X86Fpu *x = k ? &f : &host;
+        unsigned t = x->sw >> 11;
+        g_test_message("%s cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti %04x.%016lx fl %lx mem %016lx",
+                       k ? "ours" : "host", x->cw, x->sw, x->tag, x->r[t & 7].se, x->r[t & 7].mant,
+                       x->r[(t + 1) & 7].se, x->r[(t + 1) & 7].mant, x->r[(t + modrm) & 7].se,
+                       x->r[(t + modrm) & 7].mant, k ? res : c.rflags & 0x45, *(uint64_t *)(k ? ours : mem));
+    }
+    g_test_fail();
+    return false;
+}
+
+static void test_x87(void)
+{
+    unsigned known = 0;
+    if (!set_up()) {
+        g_test_skip("no executable memory");
+        return;
+    }
+    for (unsigned key = 0; key < 8 * 256 * 2; key++) {
+        unsigned opcode = 0xd8 + (key >> 9), modrm = key >> 1 & 0xff;
+        bool op16 = key & 1;
+        if (modrm < 0xc0 && ((modrm & 0xc7) != 2))
+            continue;
+        if (op16 && modrm >= 0xc0)
+            continue;
+        const X86X87Insn *insn = x86_x87_lookup((uint8_t)opcode, (uint8_t)modrm, op16 ? 0 : X86_X87_OP32);
+        if (!insn || (insn->flags & X86_X87_SSE3 && !host_has(X86_FEAT_SSE3)))
+            continue;
+        known++;
+        unsigned count = g_test_slow() ? 10000 : modrm < 0xc0 || (opcode == 0xd9 && modrm > 0xe0) ? 500 : 100;
+        for (unsigned i = 0; i < count && check_x87(insn, opcode, modrm, op16); i++)
+            ;
+    }
+    g_test_message("%u instruction forms", known);
+    g_assert_cmpuint(known, >, 300);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/x86/sse/0f", GUINT_TO_POINTER(0), test_sse);
     g_test_add_data_func("/x86/sse/0f38", GUINT_TO_POINTER(1), test_sse);
     g_test_add_data_func("/x86/sse/0f3a", GUINT_TO_POINTER(2), test_sse);
+    g_test_add_func("/x86/x87", test_x87);
     return g_test_run();
 }
 
