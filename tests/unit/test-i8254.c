@@ -374,6 +374,38 @@ static void test_port61(Fixture *f, gconstpointer data)
     g_assert_cmpuint(toggles, ==, 66);
 }
 
+/* Wired as in a PC: every edge is one interrupt, in each mode that has them. */
+static void test_wired(Fixture *f, gconstpointer data)
+{
+    VmrDevice *pic = fake_device_new(f->h, "i8259", "pic0", "irq=cpu0:intr");
+    VmrDevice *pit = fake_device_new(f->h, "i8254", "pit1", "irq=@pic0:0");
+    const VmrX86IntcInterface *intc = vmr_device_interface(pic, VMR_X86_INTC);
+    static const uint8_t icw[] = {0x20, 0x04, 0x01};
+    fake_reset(f->h, VMR_RESET_COLD);
+    fake_write(pic, "master", 0, 0x11, 1);
+    for (unsigned i = 0; i < 3; i++)
+        fake_write(pic, "master", 1, icw[i], 1);
+    f->d = pit;
+    for (unsigned mode = 2; mode <= 3; mode++) {
+        start(f, 0, mode, 11932);
+        if (fake_cpu(f->h, 0)->intr) { /* OUT rose when the mode was set */
+            g_assert_cmphex(intc->acknowledge(pic, 0), ==, 0x20);
+            fake_write(pic, "master", 0, 0x20, 1);
+        }
+        unsigned n = 0;
+        for (unsigned i = 0; i < 10010; i++) {
+            fake_advance(f->h, 100000);
+            if (!fake_cpu(f->h, 0)->intr)
+                continue;
+            g_assert_cmphex(intc->acknowledge(pic, 0), ==, 0x20);
+            fake_write(pic, "master", 0, 0x20, 1);
+            g_assert_false(fake_cpu(f->h, 0)->intr);
+            n++;
+        }
+        g_assert_cmpuint(n, ==, 100);
+    }
+}
+
 static void test_describe(Fixture *f, gconstpointer data)
 {
     g_assert_cmpstr(vmr_fact_string(fake_description(f->d), "acpi-hid"), ==, "PNP0100");
@@ -454,6 +486,7 @@ int main(int argc, char **argv)
     CASE("storm", test_storm);
     CASE("late", test_late);
     CASE("port61", test_port61);
+    CASE("wired", test_wired);
     CASE("describe", test_describe);
     CASE("fuzz", test_fuzz);
     CASE("hostile-state", test_hostile_state);
