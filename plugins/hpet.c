@@ -487,6 +487,9 @@ static void hpet_describe(VmrDevice *dev, VmrDescription *d)
     vmr_describe_string(d, "acpi-hid", "PNP0103");
     vmr_describe_string(d, "timer-block", "hpet");
     vmr_describe_number(d, "hpet-id", (uint32_t)capabilities(h));
+    /* The older clocks keep their interrupts unless the guest turns legacy replacement on. */
+    vmr_describe_string(d, "line-through", "legacy-in");
+    vmr_describe_string(d, "line-through", "legacy");
 }
 
 static const VmrProperty hpet_properties[] = {

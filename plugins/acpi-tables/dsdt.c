@@ -12,18 +12,35 @@ enum {
     MAX_PROCESSORS = 4096, /* as many as names of three hexadecimal digits */
     MAX_DEVICES = 4096,
     MAX_LINES = 64, /* interrupts of one device */
+    MAX_HOPS = 3,   /* devices that a line passes through */
 };
 
-bool acpi_line_gsi(VmrDevice *dev, const VmrRoutedLine *line, uint32_t *gsi)
+/* `line`, or what it becomes behind devices that only pass it on: at most `hops` of them. */
+static bool follow(VmrDevice *dev, const VmrRoutedLine *line, unsigned hops, uint32_t *gsi)
 {
     if (!line->to)
         return false;
     const VmrDescription *to = vmr_description(dev, line->to);
     uint64_t base = vmr_fact_number(to, "gsi-base", UINT64_MAX);
-    if (base > UINT32_MAX || line->to_index > UINT32_MAX - base)
+    if (base <= UINT32_MAX && line->to_index <= UINT32_MAX - base) {
+        *gsi = base + line->to_index;
+        return true;
+    }
+    const VmrFact *through = vmr_fact(to, "line-through");
+    if (hops == 0 || !through || through->type != VMR_FACT_STRING)
         return false;
-    *gsi = base + line->to_index;
-    return true;
+    for (uint32_t i = 0; i + 1 < through->count; i += 2)
+        for (uint32_t j = 0; j < to->line_count; j++)
+            if (g_strcmp0(through->strings[i], line->to_line) == 0 &&
+                g_strcmp0(through->strings[i + 1], to->lines[j].name) == 0 &&
+                to->lines[j].index == line->to_index && follow(dev, &to->lines[j], hops - 1, gsi))
+                return true;
+    return false;
+}
+
+bool acpi_line_gsi(VmrDevice *dev, const VmrRoutedLine *line, uint32_t *gsi)
+{
+    return follow(dev, line, MAX_HOPS, gsi);
 }
 
 /* Regions and lines count in the order of the class, whatever the machine file's is: drivers
@@ -49,6 +66,7 @@ static bool output_gsi(VmrDevice *dev, const VmrDescription *d, const char *name
     return false;
 }
 
+/* The GSIs of a device's lines, in order; a line that fans out counts once. */
 static unsigned collect_gsis(VmrDevice *dev, const VmrDescription *d, uint32_t *gsis)
 {
     const VmrLine *line = d->device->klass->lines;

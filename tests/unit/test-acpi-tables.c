@@ -33,8 +33,9 @@ static void set_up(Fixture *f, gconstpointer data)
     fake_device_new(h, "acpi-pm", "pm", "pm=0x600;reset=0xcf9;sci=@isa:9");
     fake_device_new(h, "pvpanic", "panic", "port=0x505");
     fake_device_new(h, "debug-exit", "exit0", "port=0x501");
-    fake_device_new(h, DESCRIBED ":described", "hpet0",
-                    "hid=PNP0103;timer-block=hpet;memory=0xfed00000;irq=@isa:0,@isa:8");
+    fake_device_new(h, "hpet", "hpet0", "regs=0xfed00000;legacy=@isa:0,@isa:8");
+    fake_device_new(h, "i8254", "pit0", "regs=0x40;speaker=0x61;irq=@hpet0:legacy-in:0");
+    fake_device_new(h, "mc146818", "rtc0", "regs=0x70;irq=@hpet0:legacy-in:1");
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
@@ -227,6 +228,7 @@ static void test_fadt(Fixture *f, gconstpointer data)
     g_assert_cmphex(get(t, 80, 4), ==, 0x620);
     g_assert_cmphex(get(t, 88, 4), ==, 0x04000204);
     g_assert_cmphex(get(t, 92, 2), ==, 8);
+    g_assert_cmphex(t[108], ==, 0x32);                           /* CENTURY */
     g_assert_cmphex(get(t, 109, 2) & 2, ==, 2);                  /* 8042 */
     g_assert_cmphex(get(t, 112, 4), ==, 0x565);
     g_assert_cmphex(get(t, 116, 4), ==, 0x01000801);
@@ -266,7 +268,7 @@ static void test_hpet(Fixture *f, gconstpointer data)
     fake_reset(f->h, VMR_RESET_COLD);
     const uint8_t *t = find(f, "HPET");
     g_assert_cmpuint(get(t, 4, 4), ==, 56);
-    g_assert_cmphex(get(t, 36, 4), ==, 0x8086a201);
+    g_assert_cmphex(get(t, 36, 2), ==, 0xa201); /* revision, 3 timers, 64 bits, legacy */
     g_assert_cmphex(t[40], ==, 0);
     g_assert_cmphex(get(t, 44, 8), ==, 0xfed00000);
 }
@@ -295,6 +297,8 @@ static void test_dsdt(Fixture *f, gconstpointer data)
     assert_device(text, "PNP0F13", "Name(_CRS,ResourceTemplate(){IRQNoFlags(){12}})");
     assert_device(text, "QEMU0001", "{IO(Decode16,0x0505,0x0505,0x01,0x01,)}");
     assert_device(text, "PNP0103", "{Memory32Fixed(ReadWrite,0xFED00000,0x00001000,)}");
+    assert_device(text, "PNP0100", "IO(Decode16,0x0061,0x0061,0x01,0x01,)IRQNoFlags(){0}})");
+    assert_device(text, "PNP0B00", "{IO(Decode16,0x0070,0x0070,0x01,0x02,)IRQNoFlags(){8}})");
     assert_device(text, "PNP0000", "IO(Decode16,0x00A0,0x00A0,0x01,0x02,)");
     assert_device(text, "LNRO0005",
                   "Name(_UID,0x4D)Name(_CRS,ResourceTemplate(){"

@@ -25,6 +25,8 @@
  *   interrupt-controller  string: "x86-lapic", "x86-ioapic", "x86-8259", "x86-gsi"
  *   gsi-base, gsi-count   number: inputs n of this device are GSI gsi-base + n
  *   gsi-override          numbers, pairs: ISA IRQ, GSI (ISA IRQs that are not their own GSI)
+ *   line-through          strings, pairs: an input group and an output group of this device; what
+ *                         comes in at member n goes out at member n (as far as firmware cares)
  *   apic-id               number: of an I/O APIC
  *   acpi-pm               string naming a block: "pm1a-evt", "pm1a-cnt", "pm-timer", ... as
  *                         "<block>" = number, an offset into the first region
