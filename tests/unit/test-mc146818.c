@@ -50,8 +50,8 @@ static unsigned edges(Fixture *f)
 /* century year month day weekday hour minute second, as the registers have them */
 static char *now(Fixture *f)
 {
-    return g_strdup_printf("%02x%02x-%02x-%02x %02x %02x:%02x:%02x", in(f, 0x32), in(f, 9), in(f, 8),
-                           in(f, 7), in(f, 6), in(f, 4), in(f, 2), in(f, 0));
+    return g_strdup_printf("%02x%02x-%02x-%02x %02x %02x:%02x:%02x", in(f, 0x32), in(f, 9),
+                           in(f, 8), in(f, 7), in(f, 6), in(f, 4), in(f, 2), in(f, 0));
 }
 
 #define ASSERT_NOW(want_)                                                                          \
