@@ -514,6 +514,99 @@ static void test_x87(void)
     g_assert_cmpuint(known, >, 300);
 }
 
+/* ---------------------------------------------------------------- images */
+
+static void test_fxsave(void)
+{
+    X86Fpu f, g;
+    uint8_t image[512] __attribute__((aligned(16))), back[512] __attribute__((aligned(16)));
+    set_up();
+    for (unsigned n = 0; n < 200; n++) {
+        x86_fpu_reset(&f);
+        for (unsigned i = 0; i < 16; i++)
+            random_xmm(&f.xmm[i]);
+        for (unsigned i = 0; i < 8; i++)
+            f.r[i] = random_f80();
+        f.sw = (uint16_t)(r32() & 0x7f00);
+        f.cw = (uint16_t)(0x37f & ~(r32() & 0xf3f));
+        f.tag = (uint16_t)(r32() & 0xff);
+        f.mxcsr = 0x1f80 | (r32() & 0xe07f);
+        memset(image, 0, sizeof(image));
+        memset(back, 0, sizeof(back));
+        x86_fxsave(&f, image, true, true);
+        /* What the host makes of our image, and we of the host's. */
+        __asm__ volatile("fxrstor64 %1\n\tfxsave64 %0\n\tfninit\n\tldmxcsr %2"
+                         : "=m"(back) : "m"(image), "m"((const uint32_t){ 0x1f80 })
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+        g_assert_cmpmem(back + 24, 4, image + 24, 4);
+        g_assert_cmpmem(back, 5, image, 5);
+        g_assert_cmpmem(back + 32, 384, image + 32, 384);
+        x86_fpu_reset(&g);
+        g_assert_true(x86_fxrstor(&g, back, true, true));
+        g_assert_cmpuint(g.cw, ==, f.cw);
+        g_assert_cmpuint(g.sw, ==, f.sw);
+        g_assert_cmpuint(g.tag, ==, f.tag);
+        g_assert_cmpmem(g.xmm, sizeof(g.xmm), f.xmm, sizeof(f.xmm));
+        for (unsigned i = 0; i < 8; i++)
+            g_assert_true(g.r[i].mant == f.r[i].mant && g.r[i].se == f.r[i].se);
+    }
+    image[26] = 1; /* a reserved bit of MXCSR */
+    x86_fpu_reset(&g);
+    g_assert_false(x86_fxrstor(&g, image, true, true));
+    g_assert_cmpuint(g.mxcsr, ==, 0x1f80);
+}
+
+static void test_xsave(void)
+{
+    X86Fpu f, g;
+    uint8_t area[X86_XSAVE_SIZE] = { 0 };
+    set_up();
+    x86_fpu_reset(&f);
+    random_xmm(&f.xmm[3]);
+    f.r[2] = random_f80();
+    f.tag = 4;
+    x86_xsave(&f, area, X86_XC_SSE, true, true);
+    g_assert_cmpuint(area[512], ==, X86_XC_SSE);
+    x86_fpu_reset(&g);
+    g.tag = 0xff;
+    g_assert_true(x86_xrstor(&g, area, 3, 3, true, true));
+    g_assert_cmpmem(g.xmm, sizeof(g.xmm), f.xmm, sizeof(f.xmm));
+    g_assert_cmpuint(g.tag, ==, 0); /* x87 in its initial state */
+    x86_xsave(&f, area, 3, true, true);
+    g_assert_true(x86_xrstor(&g, area, X86_XC_X87, 3, true, true));
+    g_assert_cmpuint(g.tag, ==, 4);
+    g_assert_cmpuint(g.r[2].mant, ==, f.r[2].mant);
+    area[512] = 7; /* a component that XCR0 does not enable */
+    g_assert_false(x86_xrstor(&g, area, 3, 3, true, true));
+    area[512] = 3;
+    area[527] = 0x80; /* the compacted format */
+    g_assert_false(x86_xrstor(&g, area, 3, 3, true, true));
+}
+
+static void test_mmx(void)
+{
+    X86Fpu f;
+    const X86SseInsn *insn = x86_sse_lookup(0, 0, 0xfe, 0xca); /* PADDD MM1, MM2 */
+    x86_fpu_reset(&f);
+    f.sw = 0x2800;
+    f.r[1].mant = 0x00000001ffffffff;
+    f.r[2].mant = 0x0000000200000001;
+    g_assert_nonnull(insn);
+    g_assert_cmpuint(insn->flags & X86_SSE_MMX, !=, 0);
+    x86_mmx_enter(&f);
+    insn->fn(&f, x86_sse_reg(&f, insn->reg, 1), x86_sse_reg(&f, insn->rm, 2), 0);
+    x86_mmx_written(&f, 1);
+    g_assert_cmphex(f.r[1].mant, ==, 0x0000000300000000);
+    g_assert_cmphex(f.r[1].se, ==, 0xffff);
+    g_assert_cmphex(f.tag, ==, 0xff);
+    g_assert_cmphex(f.sw, ==, 0);
+    insn = x86_sse_lookup(0, 0, 0x77, 0xc0);
+    g_assert_nonnull(insn);
+    insn->fn(&f, NULL, NULL, 0);
+    g_assert_cmphex(f.tag, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -521,6 +614,9 @@ int main(int argc, char **argv)
     g_test_add_data_func("/x86/sse/0f38", GUINT_TO_POINTER(1), test_sse);
     g_test_add_data_func("/x86/sse/0f3a", GUINT_TO_POINTER(2), test_sse);
     g_test_add_func("/x86/x87", test_x87);
+    g_test_add_func("/x86/fxsave", test_fxsave);
+    g_test_add_func("/x86/xsave", test_xsave);
+    g_test_add_func("/x86/mmx", test_mmx);
     return g_test_run();
 }
 

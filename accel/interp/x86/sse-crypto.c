@@ -1,10 +1,31 @@
 /*
- * PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2; FIPS 197 and FIPS 180-4.  Written for size: the AES
- * S-boxes are computed from their definition in every call that needs them, as bytes are few.
+ * PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2; FIPS 197 and FIPS 180-4.  The AES rounds and the
+ * carry-less product are the host's where it has them.  The portable form computes the S-boxes from
+ * their definition, so it is slow (a microsecond a round) but has no tables to time.
  */
 #include "sse-ops.h"
 
+#if defined(__x86_64__) && !defined(X86_FP_SOFT)
+#include <emmintrin.h>
+#define HOST_CRYPTO(feature, insn) do {                                                            \
+        if (__builtin_cpu_supports(feature)) {                                                     \
+            __m128i x = _mm_load_si128((const __m128i *)a), y = _mm_load_si128((const __m128i *)b); \
+            __asm__(insn " %1, %0" : "+x"(x) : "x"(y));                                            \
+            _mm_store_si128((__m128i *)a, x);                                                      \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+#else
+#define HOST_CRYPTO(feature, insn) do { } while (0)
+#endif
+
 VEC_XMM(pclmulqdq, {
+    switch (imm & 0x11) {
+    case 0x00: HOST_CRYPTO("pclmul", "pclmullqlqdq"); break;
+    case 0x01: HOST_CRYPTO("pclmul", "pclmulhqlqdq"); break;
+    case 0x10: HOST_CRYPTO("pclmul", "pclmullqhqdq"); break;
+    case 0x11: HOST_CRYPTO("pclmul", "pclmulhqhqdq"); break;
+    }
     uint64_t x = a->q[imm & 1], y = b->q[imm >> 4 & 1], lo = 0, hi = 0;
     for (unsigned i = 0; i < 64; i++) {
         uint64_t m = -(y >> i & 1);
@@ -85,11 +106,11 @@ static const uint8_t mix[4] = { 2, 3, 1, 1 }, inv_mix[4] = { 14, 11, 13, 9 };
 
 #define ADD_KEY do { a->q[0] ^= b->q[0]; a->q[1] ^= b->q[1]; } while (0)
 
-VEC_XMM(aesenc, shift_sub(a); mix_columns(a, mix); ADD_KEY)
-VEC_XMM(aesenclast, shift_sub(a); ADD_KEY)
-VEC_XMM(aesdec, inv_shift_sub(a); mix_columns(a, inv_mix); ADD_KEY)
-VEC_XMM(aesdeclast, inv_shift_sub(a); ADD_KEY)
-VEC_XMM(aesimc, *a = *b; mix_columns(a, inv_mix))
+VEC_XMM(aesenc, HOST_CRYPTO("aes", "aesenc"); shift_sub(a); mix_columns(a, mix); ADD_KEY)
+VEC_XMM(aesenclast, HOST_CRYPTO("aes", "aesenclast"); shift_sub(a); ADD_KEY)
+VEC_XMM(aesdec, HOST_CRYPTO("aes", "aesdec"); inv_shift_sub(a); mix_columns(a, inv_mix); ADD_KEY)
+VEC_XMM(aesdeclast, HOST_CRYPTO("aes", "aesdeclast"); inv_shift_sub(a); ADD_KEY)
+VEC_XMM(aesimc, HOST_CRYPTO("aes", "aesimc"); *a = *b; mix_columns(a, inv_mix))
 
 VEC_XMM(aeskeygenassist, {
     for (unsigned i = 0; i < 2; i++) {

@@ -15,10 +15,8 @@
 #define FP_INSN(name, width, src_width, ...)                                                       \
     uint32_t x86_##name(X86Fpu *f, void *dst, const void *src, unsigned imm)                       \
     {                                                                                              \
-        X86Xmm a = { 0 }, b = { 0 }, t;                                                            \
+        X86Xmm a = fp_load(dst, width), b = fp_load(src, src_width), t;                            \
         uint32_t xm = 0;                                                                           \
-        memcpy(&a, dst, width);                                                                    \
-        memcpy(&b, src, src_width);                                                                \
         FP_RUN (f, xm) {                                                                           \
             t = a;                                                                                 \
             __VA_ARGS__;                                                                           \
@@ -51,8 +49,7 @@ FP_INSN(cmpsd, 8, 8, h_cmpsd(&t, &b, imm))
 #define FP_APPROX(op, width)                                                                       \
     uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
     {                                                                                              \
-        X86Xmm t = { 0 }, b = { 0 };                                                               \
-        memcpy(&b, src, width);                                                                    \
+        X86Xmm t = { 0 }, b = fp_load(src, width);                                                 \
         h_##op(&t, &b);                                                                            \
         memcpy(dst, &t, width);                                                                    \
         return 0;                                                                                  \
@@ -66,10 +63,8 @@ FP_APPROX(rsqrtss, 4)
 #define FP_COMI(op, width)                                                                         \
     uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
     {                                                                                              \
-        X86Xmm a = { 0 }, b = { 0 };                                                               \
+        X86Xmm a = fp_load(dst, width), b = fp_load(src, width);                                   \
         uint32_t xm = 0, flags = 0;                                                                \
-        memcpy(&a, dst, width);                                                                    \
-        memcpy(&b, src, width);                                                                    \
         FP_RUN (f, xm)                                                                             \
             flags = h_##op(&a, &b);                                                                \
         return xm ? xm : flags;                                                                    \
@@ -128,10 +123,9 @@ FP_FROM_INT(cvtsi2sd, 8)
 #define FP_TO_INT(op, width)                                                                       \
     uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
     {                                                                                              \
-        X86Xmm b = { 0 };                                                                          \
+        X86Xmm b = fp_load(src, width);                                                            \
         uint32_t xm = 0;                                                                           \
         uint64_t v = 0;                                                                            \
-        memcpy(&b, src, width);                                                                    \
         if (imm & X86_SSE_IMM_REXW) {                                                              \
             FP_RUN (f, xm)                                                                         \
                 v = h_##op##_q(&b);                                                                \

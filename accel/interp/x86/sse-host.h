@@ -91,6 +91,24 @@ static inline uint32_t x86_fp_leave(X86Fpu *f, uint32_t pass, uint32_t *tiny, ui
     return x86_fp_leave_unmasked(f, pass, tiny, xm);
 }
 
+/* The first 4, 8 or 16 bytes, the rest zero.  One vector load: pieces would stall the reload. */
+static inline __attribute__((always_inline)) X86Xmm fp_load(const void *p, unsigned width)
+{
+    X86Xmm v;
+    __m128i x;
+    if (width == 4) {
+        int32_t d;
+        memcpy(&d, p, 4);
+        x = _mm_cvtsi32_si128(d);
+    } else if (width == 8) {
+        x = _mm_loadl_epi64(p);
+    } else {
+        x = _mm_loadu_si128(p);
+    }
+    _mm_store_si128((__m128i *)&v, x);
+    return v;
+}
+
 #define HOST_XMM(v) _mm_load_si128((const __m128i *)(v))
 
 /* a = a OP b */
