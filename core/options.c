@@ -36,5 +36,13 @@ const VmrProperty vmr_boot_properties[] = {
     {.name = "firmware", .type = VMR_PROP_PATH, .offset = B(firmware), .doc = "Firmware image"},
     {.name = "dtb", .type = VMR_PROP_PATH, .offset = B(dtb), .doc = "Device tree, instead of the made one"},
     {.name = "disk", .type = VMR_PROP_PATH, .offset = B(disk), .doc = "Disk image to boot from"},
+    {.name = "type", .type = VMR_PROP_STRING, .offset = B(type),
+     .doc = "Format of the kernel, where its content does not tell (--describe boot-x86)"},
+    {.name = "entry", .type = VMR_PROP_STRING, .offset = B(entry),
+     .doc = "Which of the kernel's entries (--describe boot-x86)"},
+    {.name = "mode", .type = VMR_PROP_STRING, .offset = B(mode),
+     .doc = "CPU mode in which a flat image is entered (--describe boot-x86)"},
+    {.name = "load-address", .type = VMR_PROP_STRING, .offset = B(load_address),
+     .doc = "Where a flat image is loaded and entered"},
     {0},
 };

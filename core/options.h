@@ -18,6 +18,7 @@ typedef struct VmrMachineOptions {
 
 typedef struct VmrBootOptions {
     const char *kernel, *initrd, *cmdline, *firmware, *dtb, *disk;
+    const char *type, *entry, *mode, *load_address; /* for the device that loads: it checks them */
 } VmrBootOptions;
 
 extern const char *const vmr_archs[];       /* by VMR_ARCH_*; NULL-terminated */
