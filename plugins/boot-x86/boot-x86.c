@@ -170,7 +170,7 @@ static bool copy_chunk(VmrDevice *dev, const BootChunk *c)
     }
     if (at == c->size)
         return true;
-    g_autofree uint8_t *zeroes = g_malloc0(PIECE);
+    g_autofree uint8_t *zeroes = g_malloc0(MIN(c->size - at, PIECE));
     for (uint64_t n; at < c->size; at += n) {
         n = MIN(c->size - at, PIECE);
         if (vmr_dma_write(dev, c->address + at, zeroes, (size_t)n) != VMR_OK)
