@@ -344,7 +344,8 @@ static const VmrRegion acpi_pm_regions[] = {
         .impl_max = 4,
         .read = pm_read,
         .write = pm_write,
-        .doc = "PM1a_STS 0x00, PM1a_EN 0x02, PM1a_CNT 0x04, PM_TMR 0x08, GPE0_STS 0x20, GPE0_EN 0x24",
+        .doc = "PM1a_STS 0x00, PM1a_EN 0x02, PM1a_CNT 0x04, PM_TMR 0x08, GPE0_STS 0x20, "
+               "GPE0_EN 0x24",
     },
     {
         .name = "reset",

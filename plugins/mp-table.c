@@ -235,7 +235,8 @@ static void write_all(MpTable *m)
     put_header(image, body, entries, t.lapic_address);
     g_byte_array_append(image, body->data, body->len);
     if (vmr_dma_write(dev, m->base, image->data, image->len) != VMR_OK)
-        vmr_log(dev, VMR_LOG_ERROR, "no RAM for the MP tables at 0x%" G_GINT64_MODIFIER "x", m->base);
+        vmr_log(dev, VMR_LOG_ERROR, "no RAM for the MP tables at 0x%" G_GINT64_MODIFIER "x",
+                m->base);
 }
 
 static void mp_table_reset(VmrDevice *dev, VmrResetPhase phase, VmrResetKind kind)
@@ -269,8 +270,8 @@ static const VmrDeviceClass mp_table_class = {
     .size = sizeof(VmrDeviceClass),
     .id = "mp-table",
     .summary = "writes MultiProcessor 1.4 tables that describe the machine",
-    .doc = "At each reset, from what the devices of the machine say of themselves. For guests that\n"
-           "do not read ACPI.",
+    .doc = "At each reset, from what the devices of the machine say of themselves. For guests\n"
+           "that do not read ACPI.",
     .flags = VMR_DEVICE_NO_STATE,
     .instance_size = sizeof(MpTable),
     .properties = mp_table_properties,

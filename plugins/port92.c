@@ -115,8 +115,8 @@ static const VmrDeviceClass port92_class = {
     .state_version = 1,
     .id = "port92",
     .summary = "system control port A: fast reset and A20 gate",
-    .doc = "At I/O port 0x92 of a PC. With an i8042 in the same machine both drive machine:a20, and\n"
-           "the line is enabled while either enables it, as on the mainboard.",
+    .doc = "At I/O port 0x92 of a PC. With an i8042 in the same machine both drive machine:a20,\n"
+           "and the line is enabled while either enables it, as on the mainboard.",
     .instance_size = sizeof(Port92),
     .properties = port92_properties,
     .regions = port92_regions,

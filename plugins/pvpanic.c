@@ -75,8 +75,8 @@ static const VmrDeviceClass pvpanic_class = {
     .size = sizeof(VmrDeviceClass),
     .id = "pvpanic",
     .summary = "panic notification from the guest's kernel",
-    .doc = "At I/O port 0x505 of a PC. A guest that reports a panic ends vmrun with exit status 3;\n"
-           "one that says that it starts its crash kernel is only logged.",
+    .doc = "At I/O port 0x505 of a PC. A guest that reports a panic ends vmrun with exit status\n"
+           "3; one that says that it starts its crash kernel is only logged.",
     .flags = VMR_DEVICE_NO_STATE,
     .instance_size = sizeof(PvPanic),
     .properties = pvpanic_properties,

@@ -480,8 +480,8 @@ static void write_all(AcpiTables *a)
     }
     write_dsdt(&w);
     if (w.full)
-        vmr_log(&a->dev, VMR_LOG_ERROR, "the ACPI tables do not fit into %" G_GUINT64_FORMAT " bytes",
-                a->size);
+        vmr_log(&a->dev, VMR_LOG_ERROR,
+                "the ACPI tables do not fit into %" G_GUINT64_FORMAT " bytes", a->size);
     if (vmr_dma_write(&a->dev, a->base, image->data, image->len) != VMR_OK)
         vmr_log(&a->dev, VMR_LOG_ERROR, "no RAM for the ACPI tables at 0x%" G_GINT64_MODIFIER "x",
                 a->base);
@@ -531,8 +531,8 @@ static const VmrDeviceClass acpi_tables_class = {
     .size = sizeof(VmrDeviceClass),
     .id = "acpi-tables",
     .summary = "writes ACPI tables that describe the machine",
-    .doc = "At each reset: RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET and DSDT, from what the devices\n"
-           "of the machine say of themselves.",
+    .doc = "At each reset: RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET and DSDT, from what the\n"
+           "devices of the machine say of themselves.",
     .flags = VMR_DEVICE_NO_STATE,
     .instance_size = sizeof(AcpiTables),
     .properties = acpi_tables_properties,

@@ -149,7 +149,8 @@ static unsigned put_described(VmrDevice *dev, GByteArray *out, unsigned number, 
         for (unsigned i = 0; i < lines; i++)
             if (hids->count == 1 || i == n)
                 aml_res_irq(resources, gsis[i], level);
-        put_device(out, number + n, hids->strings[n], n == 0 ? vmr_fact_string(d, "acpi-cid") : NULL,
+        put_device(out, number + n, hids->strings[n],
+                   n == 0 ? vmr_fact_string(d, "acpi-cid") : NULL,
                    next_uid(uids, hids->strings[n], d), resources);
     }
     return n;
@@ -233,8 +234,9 @@ GByteArray *acpi_dsdt_aml(VmrDevice *dev, size_t limit)
     unsigned processors = put_processors(dev, sb, limit);
     unsigned devices = put_devices(dev, sb, limit);
     if (processors > 0 || devices > 0)
-        vmr_log(dev, VMR_LOG_ERROR, "no room in the ACPI tables: left out %u processors, %u devices",
-                processors, devices);
+        vmr_log(dev, VMR_LOG_ERROR,
+                "no room in the ACPI tables: left out %u processors, %u devices", processors,
+                devices);
     if (sb->len > 0)
         aml_scope(out, "\\_SB_", sb);
     return out;

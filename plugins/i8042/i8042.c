@@ -513,8 +513,8 @@ static const VmrDeviceClass i8042_class = {
     .id = "i8042",
     .summary = "PS/2 controller with a keyboard and a mouse",
     .doc = "The keyboard controller of a PC at I/O ports 0x60 and 0x64, with an enhanced keyboard\n"
-           "(scan code sets 1, 2 and 3, and the controller's translation) and a three-button mouse.\n"
-           "Keys and movements come in through the interfaces of vmrun/input.h.",
+           "(scan code sets 1, 2 and 3, and the controller's translation) and a three-button\n"
+           "mouse. Keys and movements come in through the interfaces of vmrun/input.h.",
     .instance_size = sizeof(I8042),
     .properties = i8042_properties,
     .regions = i8042_regions,

@@ -289,8 +289,8 @@ static void test_dsdt(Fixture *f, gconstpointer data)
     g_assert_nonnull(strstr(text, "Name (\\_S5, Package (0x04)"));
     assert_device(text, "ACPI0007", "Name(_UID,Zero)");
     assert_device(text, "PNP0501",
-                  "Name(_UID,Zero)Name(_CRS,ResourceTemplate(){IO(Decode16,0x03F8,0x03F8,0x01,0x08,)"
-                  "IRQNoFlags(){4}})");
+                  "Name(_UID,Zero)Name(_CRS,ResourceTemplate(){"
+                  "IO(Decode16,0x03F8,0x03F8,0x01,0x08,)IRQNoFlags(){4}})");
     assert_device(text, "PNP0303",
                   "{IO(Decode16,0x0060,0x0060,0x01,0x01,)IO(Decode16,0x0064,0x0064,0x01,0x01,)"
                   "IRQNoFlags(){1}}");
@@ -374,7 +374,8 @@ static void test_x2apic(void)
     unsigned lapics = 0, x2apics = 0, nmis = 0;
 
     fake_device_new(f.h, "acpi-tables", "acpi0", "");
-    fake_device_new(f.h, DESCRIBED ":described", "lapic0", "controller=x86-lapic;memory=0xfee00000");
+    fake_device_new(f.h, DESCRIBED ":described", "lapic0",
+                    "controller=x86-lapic;memory=0xfee00000");
     fake_reset(f.h, VMR_RESET_COLD);
     const uint8_t *t = find(&f, "APIC");
     for (unsigned at = 44; at < get(t, 4, 4); at += t[at + 1]) {
