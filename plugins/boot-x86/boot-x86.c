@@ -34,7 +34,8 @@ static bool parse_enum(const char *key, const char *text, const char *const *nam
 
 static bool parse_settings(VmrDevice *dev, BootSettings *set, GError **error)
 {
-    static const char *const types[] = {"auto", "linux", "elf", "multiboot", "flat", "sector", NULL};
+    static const char *const types[] = {"auto", "linux",  "elf", "multiboot",
+                                        "flat", "sector", NULL};
     static const char *const entries[] = {"auto", "32", "64", NULL};
     static const char *const modes[] = {"real", "protected", "long", NULL};
     /* Ask for every key, also one that will not be used: an unasked key counts as unknown. */
