@@ -6,6 +6,9 @@
 const char *const vmr_archs[] = {"x86_64", "riscv64", "aarch64", NULL};
 const char *const vmr_accel_names[] = {"kvm", "interp", NULL};
 
+static const char *const on_reset[] = {"reset", "exit", NULL};
+static const char *const on_crash[] = {"exit", "reset", NULL};
+
 #define M(member_) offsetof(VmrMachineOptions, member_)
 #define B(member_) offsetof(VmrBootOptions, member_)
 
@@ -26,6 +29,10 @@ const VmrProperty vmr_machine_properties[] = {
             "a default by arch"},
     {.name = "interrupt-controller", .type = VMR_PROP_STRING, .offset = M(interrupt_controller),
      .doc = "The device that gives the CPUs their interrupt vectors"},
+    {.name = "on-reset", .type = VMR_PROP_ENUM, .offset = M(on_reset), .default_text = "reset",
+     .names = on_reset, .doc = "What a reset that the guest asks for does"},
+    {.name = "on-crash", .type = VMR_PROP_ENUM, .offset = M(on_crash), .default_text = "exit",
+     .names = on_crash, .doc = "What a triple fault or a panic does: exit with status 3, or a reset"},
     {0},
 };
 

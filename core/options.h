@@ -13,6 +13,7 @@ typedef struct VmrMachineOptions {
     uint32_t arch; /* VMR_ARCH_* */
     uint32_t cpus;
     uint64_t memory; /* bytes */
+    uint32_t on_reset, on_crash; /* for vmr_machine_init_runtime() */
     const char *summary, *accel, *cpu, *memory_map, *interrupt_controller;
 } VmrMachineOptions;
 
@@ -24,6 +25,7 @@ typedef struct VmrBootOptions {
 extern const char *const vmr_archs[];       /* by VMR_ARCH_*; NULL-terminated */
 extern const char *const vmr_accel_names[]; /* that exist at all; NULL-terminated */
 extern const VmrProperty vmr_machine_properties[];
+/* The core only checks these; the boot plugins ask for them with vmr_machine_value(). */
 extern const VmrProperty vmr_boot_properties[];
 
 #endif

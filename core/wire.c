@@ -143,11 +143,16 @@ static void check_cpu_model(Builder *b, const VmrSection *section)
 
 /* ---- [machine] and [boot] --------------------------------------------- */
 
+static void add_names(GPtrArray *names, const VmrProperty *table)
+{
+    for (; table && table->name; table++)
+        g_ptr_array_add(names, (gpointer)table->name);
+}
+
 static void check_table_keys(const VmrSection *section, const VmrProperty *table, VmrErrors *errors)
 {
     GPtrArray *known = g_ptr_array_new();
-    for (; table->name; table++)
-        g_ptr_array_add(known, (gpointer)table->name);
+    add_names(known, table);
     g_ptr_array_add(known, NULL);
     vmr_section_check_keys(section, (const char *const *)known->pdata, errors);
     g_ptr_array_unref(known);
@@ -253,13 +258,32 @@ static bool begin(Builder *b)
 
 /* ---- back ends -------------------------------------------------------- */
 
+static void check_chardev_keys(Builder *b, const VmrSection *section, const char *type)
+{
+    for (unsigned i = 0; vmr_chardev_classes[i]; i++) {
+        if (strcmp(vmr_chardev_classes[i]->type, type) != 0)
+            continue;
+        GPtrArray *known = g_ptr_array_new();
+        g_ptr_array_add(known, (gpointer)"type");
+        add_names(known, vmr_chardev_classes[i]->properties);
+        g_ptr_array_add(known, NULL);
+        vmr_section_check_keys(section, (const char *const *)known->pdata, b->errors);
+        g_ptr_array_unref(known);
+    }
+}
+
 static void make_back_ends(Builder *b)
 {
     static const char *const unbuilt[] = {"drive", "net", "display"};
     for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "chardev", s));) {
+        const VmrValue *type = vmr_section_value(s, "type");
+        if (type && type->broken)
+            continue;
         VmrChardev *c = vmr_chardev_new(b->machine, s, b->errors);
         if (c)
             g_hash_table_insert(b->chardevs, (gpointer)s->name, c);
+        if (type)
+            check_chardev_keys(b, s, type->text);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(unbuilt); i++) {
         for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, unbuilt[i], s));) {
@@ -452,8 +476,7 @@ static void check_device_keys(Builder *b, const Part *part)
     const VmrDeviceClass *klass = part->handle->klass;
     GPtrArray *known = g_ptr_array_new();
     g_ptr_array_add(known, (gpointer)"plugin");
-    for (const VmrProperty *p = klass->properties; p && p->name; p++)
-        g_ptr_array_add(known, (gpointer)p->name);
+    add_names(known, klass->properties);
     for (const VmrRegion *r = klass->regions; r && r->name; r++)
         g_ptr_array_add(known, (gpointer)r->name);
     for (const VmrLine *l = klass->lines; l && l->name; l++)
@@ -634,7 +657,6 @@ static void make_devices(Builder *b)
 VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
 {
     VmrMachine *m = g_new0(VmrMachine, 1);
-    unsigned before = vmr_errors_count(errors);
     Builder b = {.machine = m, .config = config, .errors = errors};
 
     m->config = config;
@@ -646,8 +668,7 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     b.chardevs = g_hash_table_new(g_str_hash, g_str_equal);
     b.chardev_users = g_hash_table_new(NULL, NULL);
 
-    bool begun = begin(&b);
-    if (begun) {
+    if (begin(&b)) {
         make_back_ends(&b);
         make_devices(&b);
     }
@@ -655,17 +676,9 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     g_hash_table_unref(b.chardevs);
     g_array_unref(b.planned);
     g_ptr_array_unref(b.parts);
-    if (vmr_errors_count(errors) == before)
+    if (!vmr_errors_count(errors))
         return m;
-    if (begun) {
-        vmr_machine_free(m);
-    } else {
-        g_ptr_array_unref(m->realize_order);
-        g_ptr_array_unref(m->devices);
-        g_array_unref(m->ram_ranges);
-        g_free(m->cpu_model);
-        g_free(m);
-    }
+    vmr_machine_free(m);
     return NULL;
 }
 

@@ -8,7 +8,7 @@
 #include "core/machine.h"
 
 /* vmr_machine_new() with all errors, each with its place: everything that can be told without
-   realizing a device.  NULL if there are any.  [main] */
+   realizing a device.  NULL if there are any, those that reading the file gave included.  [main] */
 VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors);
 
 /* The first of [machine] accel that works; NULL with an error that says why each does not.  */
