@@ -29,14 +29,15 @@ static bool foreground(void)
     return group < 0 || group == getpgrp();
 }
 
-/* Also from the background: SIGTTOU would stop us on the way out. */
+/* Also from the background: SIGTTOU would stop us on the way out.  It must not wait for output
+   to drain: nobody may be reading it. */
 static void set(const struct termios *t)
 {
     sigset_t block, saved;
     sigemptyset(&block);
     sigaddset(&block, SIGTTOU);
     pthread_sigmask(SIG_BLOCK, &block, &saved);
-    while (tcsetattr(tty, TCSADRAIN, t) < 0 && errno == EINTR)
+    while (tcsetattr(tty, TCSANOW, t) < 0 && errno == EINTR)
         ;
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
