@@ -390,6 +390,36 @@ static void test_nearest(void)
     g_free(longest);
 }
 
+/* What GKeyFile makes of a file is what we make of it. */
+static void test_as_glib(void)
+{
+    static const char text[] = "# comment\n\n[machine]\na=1\nb = two words\n  c  =\t three # not a comment\n"
+                               "d = \\sspace\\ttab\\\\back\\nline\nempty=\nutf = gr\xc3\xbc\xc3\x9f\n"
+                               "equals = a=b=c\n \t \n[boot] \t\nx-y_z.9 = 1\n[machine]\nlater = 2\n"
+                               "brackets = [x]\nsemi = a;b;c\n   # comment\ncrlf = 1\r\n";
+    char *path = put("glib.conf", text);
+    GKeyFile *theirs = g_key_file_new();
+    g_assert_true(g_key_file_load_from_file(theirs, path, G_KEY_FILE_NONE, NULL));
+    VmrConfig *ours = load_clean(path, NULL);
+    char **groups = g_key_file_get_groups(theirs, NULL);
+    unsigned values = 0;
+    for (unsigned i = 0; groups[i]; i++) {
+        char **keys = g_key_file_get_keys(theirs, groups[i], NULL, NULL);
+        for (unsigned j = 0; keys[j]; j++, values++) {
+            char *wanted = g_key_file_get_string(theirs, groups[i], keys[j], NULL);
+            g_test_message("%s.%s", groups[i], keys[j]);
+            g_assert_cmpstr(get(ours, groups[i], "", keys[j]), ==, wanted);
+            g_free(wanted);
+        }
+        g_strfreev(keys);
+    }
+    g_assert_cmpuint(values, ==, 12);
+    g_strfreev(groups);
+    g_key_file_free(theirs);
+    vmr_config_free(ours);
+    g_free(path);
+}
+
 /* Any bytes at all: no crash, and every call returns. */
 static void test_noise(void)
 {
@@ -430,6 +460,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/set", test_set);
     g_test_add_func("/config/parsers", test_parsers);
     g_test_add_func("/config/nearest", test_nearest);
+    g_test_add_func("/config/as-glib", test_as_glib);
     g_test_add_func("/config/noise", test_noise);
     int status = g_test_run();
     char *command[] = {"rm", "-rf", dir, NULL};
