@@ -170,8 +170,10 @@ bool vmr_machine_pause(VmrMachine *m)
 {
     if (m->priv->pause_depth++)
         return true;
-    if (!vmr_cpus_park(m))
+    if (!vmr_cpus_park(m)) {
+        m->priv->pause_depth = 0;
         return false;
+    }
     vmr_clock_stop(m);
     call_devices(m, false);
     return true;

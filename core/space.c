@@ -10,6 +10,7 @@
 #include "runtime.h"
 
 #include <string.h>
+#include <time.h>
 
 /* What one outermost access may cause by handlers that do DMA to devices. */
 enum { MAX_DEPTH = 8, MAX_CALLS = 65536 };
@@ -193,6 +194,13 @@ static uint64_t ones(unsigned bytes)
     return bytes >= 8 ? UINT64_MAX : ((uint64_t)1 << (bytes * 8)) - 1;
 }
 
+static int64_t host_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* One call of a handler: `size` is what it takes. */
 static void call(const VmrRange *r, uint64_t offset, uint64_t *value, unsigned size, bool write)
 {
@@ -233,7 +241,7 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
     vmr_current_initiator = initiator;
     handler_depth++;
     if (G_UNLIKELY(vmr_stats_enabled))
-        start = g_get_monotonic_time();
+        start = host_ns();
 
     uint64_t in = *value, out = 0;
     for (unsigned done = 0; done < n;) {
@@ -265,7 +273,7 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
 
     if (G_UNLIKELY(vmr_stats_enabled) && r->device->handle) {
         r->device->handle->accesses++;
-        r->device->handle->access_ns += (uint64_t)(g_get_monotonic_time() - start) * 1000;
+        r->device->handle->access_ns += (uint64_t)(host_ns() - start);
     }
     if (vmr_tracing(VMR_TRACE_IO))
         trace_io(r, write, offset, *value, n);
