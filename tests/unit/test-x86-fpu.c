@@ -327,10 +327,14 @@ static void test_sse(gconstpointer data)
             continue;
         e.modrm = (key & 1 ? 0xc2 : 0x02) | ext << 3;
         const X86SseInsn *insn = x86_sse_lookup(map, e.prefix, (uint8_t)e.opcode, e.modrm);
-        if (!insn || insn->flags & X86_SSE_MASKMOV || !host_has(insn->feature) || !insn->fn)
+        if (!insn || insn->flags & X86_SSE_MASKMOV || !host_has(insn->feature))
             continue;
-        if (insn->fn && !strcmp(insn->name, "emms"))
+        if (!strcmp(insn->name, "emms"))
             continue;
+#ifdef X86_FP_SOFT /* the software's approximations are others than the host's */
+        if (g_str_has_prefix(insn->name, "rcp") || g_str_has_prefix(insn->name, "rsqrt"))
+            continue;
+#endif
         known++;
         unsigned count = g_test_slow() ? 20000 : insn->flags & X86_SSE_FP ? 600 : 150;
         for (unsigned i = 0; i < count && !g_test_failed(); i++)
