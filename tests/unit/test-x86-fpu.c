@@ -509,6 +509,11 @@ static void test_x87(void)
         const X86X87Insn *insn = x86_x87_lookup((uint8_t)opcode, (uint8_t)modrm, op16 ? 0 : X86_X87_OP32);
         if (!insn || (insn->flags & X86_X87_SSE3 && !host_has(X86_FEAT_SSE3)))
             continue;
+#ifdef X86_FP_SOFT /* not exact in software */
+        static const uint8_t inexact[] = { 0xf0, 0xf1, 0xf2, 0xf3, 0xf5, 0xf8, 0xf9, 0xfb, 0xfe, 0xff };
+        if (opcode == 0xd9 && memchr(inexact, (int)modrm, sizeof(inexact)))
+            continue;
+#endif
         known++;
         unsigned count = g_test_slow() ? 10000 : modrm < 0xc0 || (opcode == 0xd9 && modrm > 0xe0) ? 500 : 100;
         for (unsigned i = 0; i < count && check_x87(insn, opcode, modrm, op16); i++)

@@ -93,6 +93,11 @@ static inline Sf sf_round(SfEnv *e, bool sign, int32_t exp, SfWide m, bool stick
     if (exp1 < fmt.emin && !(e->masks & SF_UE)) {
         e->flags |= SF_UE | (inexact ? SF_PE : 0);
         exp1 += SF_WRAP;
+        if (exp1 < SF_F80.emin) { /* FSCALE gets that far */
+            e->flags |= SF_PE;
+            e->up = false;
+            return (Sf){ .cls = SF_ZERO, .sign = sign };
+        }
     } else if (exp1 < fmt.emin && e->ftz) {
         e->flags |= SF_UE | SF_PE;
         return (Sf){ .cls = SF_ZERO, .sign = sign };
@@ -117,6 +122,11 @@ static inline Sf sf_round(SfEnv *e, bool sign, int32_t exp, SfWide m, bool stick
     } else if (exp1 > fmt.emax) {
         e->flags |= SF_OE | (inexact ? SF_PE : 0);
         exp1 -= SF_WRAP;
+        if (exp1 > SF_F80.emax) {
+            e->flags |= SF_PE;
+            e->up = true;
+            return (Sf){ .cls = SF_INF, .sign = sign };
+        }
     } else if (inexact) {
         e->flags |= SF_PE;
     }
