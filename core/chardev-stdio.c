@@ -124,7 +124,7 @@ static void close_stdio(VmrChardev *c)
     taken = NULL;
     vmr_chardev_stream_end(c);
     give_flags_back();
-    vmr_terminal_restore();
+    vmr_terminal_release();
 }
 
 static const VmrProperty properties[] = {

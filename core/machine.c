@@ -263,7 +263,7 @@ static bool carry_out(VmrMachine *m)
     if (reset)
         vmr_machine_resume(m);
     else
-        vmr_cpus_unpark(m);
+        vmr_cpus_look_again(m);
     return false;
 }
 

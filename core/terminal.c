@@ -52,6 +52,12 @@ void vmr_terminal_restore(void)
     errno = saved;
 }
 
+void vmr_terminal_release(void)
+{
+    vmr_terminal_restore();
+    tty = -1; /* or a SIGCONT would make it raw again */
+}
+
 static void on_fatal(int sig, siginfo_t *info, void *context)
 {
     vmr_terminal_restore();
