@@ -25,6 +25,8 @@ typedef struct VmrConfigLoader {
     const char *const *sets;
     const char *cwd;
     unsigned files;
+    unsigned steps;   /* variables expanded so far */
+    size_t expanded;  /* bytes that they made */
 } VmrConfigLoader;
 
 typedef struct VmrExpander {
@@ -33,7 +35,6 @@ typedef struct VmrExpander {
     const VmrSection *section; /* whose value it is, for errors */
     const VmrValue *value;
     const char *dir; /* of the variable that the value starts with; else NULL */
-    unsigned steps;  /* variables so far: empty ones make no length that could bound them */
 } VmrExpander;
 
 /* kind and, unless NULL, name; sections of VmrSection *. */

@@ -10,7 +10,8 @@
 
 #define EXPAND_DEPTH 16
 #define EXPAND_MAX (256 * 1024)
-#define EXPAND_STEPS 10000
+#define EXPAND_STEPS 20000              /* of a whole machine file */
+#define EXPAND_TOTAL (16 * 1024 * 1024) /* bytes, of a whole machine file */
 
 static void expand_error(const VmrExpander *e, const char *message, const char *detail)
 {
@@ -44,7 +45,7 @@ static bool expand_variable(VmrExpander *e, GString *out, const char *name, unsi
 {
     const VmrConfigValue *var = vmr_config_find_value(e->vars, name);
     const char *environment = var ? NULL : g_getenv(name);
-    if (++e->steps > EXPAND_STEPS) {
+    if (++e->loader->steps > EXPAND_STEPS || e->loader->expanded > EXPAND_TOTAL) {
         expand_error(e, "${%s}: too many variables", name);
         return false;
     }
@@ -136,6 +137,7 @@ void vmr_config_expand_all(VmrConfigLoader *l)
                 g_string_truncate(out, 0);
                 v->v.broken = true;
             }
+            l->expanded += out->len;
             v->v.text = g_string_chunk_insert(config->strings, out->str);
             if (e.dir)
                 v->v.dir = e.dir;

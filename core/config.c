@@ -23,6 +23,8 @@
 /* Bounds on what a file may ask for. */
 #define FILE_MAX (1024 * 1024)
 #define LINE_MAX_BYTES (64 * 1024)
+#define SECTIONS_MAX 4096
+#define KEYS_MAX 4096 /* of a section */
 #define INCLUDE_DEPTH 16
 #define INCLUDE_FILES 128
 
@@ -161,6 +163,8 @@ static VmrSection *section_from_title(VmrConfigLoader *l, GPtrArray *own, const 
                        "a name starts with a letter and has only letters, digits, '-' and '_'");
     } else if (name_reserved(word[1])) {
         vmr_errors_add(l->errors, place, title, NULL, "the name '%s' is reserved", word[1]);
+    } else if (own->len >= SECTIONS_MAX) {
+        vmr_errors_add(l->errors, place, title, NULL, "more than %u sections", SECTIONS_MAX);
     } else {
         section = section_add(l->config, own, word[0], word[1], place);
     }
@@ -244,6 +248,10 @@ static void parse_pair(VmrConfigLoader *l, VmrSection *section, GArray *includes
                        first->v.place.line);
         return;
     }
+    if (section->values->len >= KEYS_MAX) {
+        vmr_errors_add(l->errors, place, section->title, key, "more than %u keys", KEYS_MAX);
+        return;
+    }
     VmrConfigValue value = {.v = {.key = g_string_chunk_insert_const(config->strings, key),
                          .place = place,
                          .dir = dir},
@@ -320,10 +328,23 @@ static void merge(VmrConfigLoader *l, GPtrArray *own)
 {
     for (unsigned i = 0; i < own->len; i++) {
         const VmrSection *from = g_ptr_array_index(own, i);
+        GPtrArray *all = l->config->sections;
+        if (all->len >= SECTIONS_MAX && !vmr_config_find_section(all, from->kind, from->name)) {
+            vmr_errors_add(l->errors, from->place, from->title, NULL, "more than %u sections",
+                           SECTIONS_MAX);
+            return;
+        }
         VmrSection *to =
             section_add(l->config, l->config->sections, from->kind, from->name, from->place);
-        for (unsigned j = 0; j < from->values->len; j++)
-            value_set(to, g_ptr_array_index(from->values, j));
+        for (unsigned j = 0; j < from->values->len; j++) {
+            const VmrConfigValue *v = g_ptr_array_index(from->values, j);
+            if (to->values->len >= KEYS_MAX && !vmr_config_find_value(to, v->v.key)) {
+                vmr_errors_add(l->errors, v->v.place, from->title, v->v.key, "more than %u keys",
+                               KEYS_MAX);
+                break;
+            }
+            value_set(to, v);
+        }
     }
 }
 

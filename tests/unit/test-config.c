@@ -184,6 +184,21 @@ static void test_bounds(void)
     g_assert_null(load_sets(dir, NULL, &seen));
     g_assert_nonnull(strstr(seen, "cannot read the machine file: it is a directory"));
     g_free(seen);
+    /* Much of everything: told, and soon. */
+    s = g_string_new("[vars]\nb = ");
+    for (unsigned i = 0; i < 60000; i++)
+        g_string_append_c(s, 'x');
+    for (unsigned i = 0; i < 60000; i++)
+        g_string_append_printf(s, "\nk%u=${b}", i);
+    for (unsigned i = 0; i < 5000; i++)
+        g_string_append_printf(s, "\n[net n%u]", i);
+    path = put("many.conf", s->str);
+    vmr_config_free(load_sets(path, NULL, &seen));
+    g_assert_nonnull(strstr(seen, "many.conf:4098: [vars] k4095: more than 4096 keys\n"));
+    g_free(seen);
+    g_free(path);
+    g_string_free(s, TRUE);
+
     path = g_build_filename(dir, "absent.conf", NULL);
     g_assert_null(load_sets(path, NULL, &seen));
     g_assert_cmpstr(seen, ==,
