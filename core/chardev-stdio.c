@@ -96,8 +96,8 @@ static bool open_stdio(VmrChardev *c, GError **error)
 {
     static bool at_exit;
     if (taken) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST, "[chardev %s] has standard input already",
-                    taken->name);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+                    "[chardev %s] has standard input already", taken->name);
         return false;
     }
     taken = c;

@@ -101,7 +101,8 @@ static bool check(const VmrSpace *s, const VmrPlacement *p, uint64_t base, unsig
         if (last < o->p.base || base > olast)
             continue;
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
-                    "%s (%s:0x%" PRIx64 "-0x%" PRIx64 ") overlaps %s (%s:0x%" PRIx64 "-0x%" PRIx64 ")",
+                    "%s (%s:0x%" PRIx64 "-0x%" PRIx64 ") overlaps %s (%s:0x%" PRIx64
+                    "-0x%" PRIx64 ")",
                     p->label, s->name, base, last, o->p.label, s->name, o->p.base, olast);
         return false;
     }
@@ -219,7 +220,8 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
                                bool write, unsigned whole, int initiator)
 {
     const VmrRegion *g = r->region;
-    unsigned valid_min = g->valid_min ? g->valid_min : 1, valid_max = g->valid_max ? g->valid_max : 8;
+    unsigned valid_min = g->valid_min ? g->valid_min : 1;
+    unsigned valid_max = g->valid_max ? g->valid_max : 8;
     unsigned impl_min = g->impl_min ? g->impl_min : 1, impl_max = g->impl_max ? g->impl_max : 8;
     uint64_t offset = r->region_offset + (address - r->base);
     if (whole < valid_min || whole > valid_max || handler_depth >= MAX_DEPTH) {

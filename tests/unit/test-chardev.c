@@ -440,7 +440,8 @@ static void test_keys(void)
 {
     Child c = child_start();
     g_assert_true(child_mode(&c, true));
-    g_assert_true(child_talk(&c, "a\003\032\r", 4, "<61><03><1a><0d>")); /* ^C, ^Z go to the guest */
+    /* ^C and ^Z go to the guest */
+    g_assert_true(child_talk(&c, "a\003\032\r", 4, "<61><03><1a><0d>"));
     g_assert_true(child_talk(&c, "\001\001", 2, "<01>"));
     g_assert_true(child_talk(&c, "\001b", 2, "<break>"));
     g_assert_true(child_talk(&c, "\001h", 2, "Ctrl-A x"));
