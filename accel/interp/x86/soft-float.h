@@ -1,7 +1,8 @@
 /*
- * Binary floating point in integer arithmetic, for hosts whose own is not an x86's: IEEE 754 formats
- * and the x87's 80 bits, with the x86's flags (tininess after rounding, denormal operand).  The host
- * must be little-endian and have 128-bit integers.  Included by the SSE and by the x87 fallback.
+ * Binary floating point in integer arithmetic, for hosts whose own is not an x86's: IEEE 754
+ * formats and the x87's 80 bits, with the x86's flags (tininess after rounding, denormal operand).
+ * The host must be little-endian and have 128-bit integers.  Included by the SSE and by the x87
+ * fallback.
  */
 #ifndef VMRUN_INTERP_X86_SOFT_FLOAT_H
 #define VMRUN_INTERP_X86_SOFT_FLOAT_H
@@ -66,7 +67,8 @@ static inline unsigned sf_clz(SfWide m)
 }
 
 /* Clears what is below the top `keep` bits.  Returns whether it was inexact. */
-static inline bool sf_round_bits(SfEnv *e, SfWide *m, unsigned keep, bool sticky, bool sign, bool *carry)
+static inline bool sf_round_bits(SfEnv *e, SfWide *m, unsigned keep, bool sticky, bool sign,
+                                 bool *carry)
 {
     SfWide rest = *m & (sf_bit(128 - keep) - 1), half = sf_bit(127 - keep);
     bool inexact = rest || sticky, odd = *m >> (128 - keep) & 1;
@@ -135,7 +137,8 @@ static inline Sf sf_round(SfEnv *e, bool sign, int32_t exp, SfWide m, bool stick
     return r;
 }
 
-static inline Sf sf_normalize_round(SfEnv *e, bool sign, int32_t exp, SfWide m, bool sticky, SfFormat fmt)
+static inline Sf sf_normalize_round(SfEnv *e, bool sign, int32_t exp, SfWide m, bool sticky,
+                                    SfFormat fmt)
 {
     unsigned k = sf_clz(m);
     return sf_round(e, sign, exp - (int32_t)k, m << k, sticky, fmt);
@@ -167,7 +170,8 @@ static inline Sf sf_unpack(uint64_t v, unsigned frac_bits, int32_t bias)
 /* Of a value that sf_round() made for this format. */
 static inline uint64_t sf_pack(Sf a, unsigned frac_bits, int32_t bias)
 {
-    uint64_t sign = (uint64_t)a.sign << (frac_bits == 23 ? 31 : 63), top = (uint64_t)(2 * bias + 1) << frac_bits;
+    uint64_t sign = (uint64_t)a.sign << (frac_bits == 23 ? 31 : 63), top = (uint64_t)(2 * bias + 1)
+                                                                           << frac_bits;
     uint64_t frac = (a.mant << 1) >> (64 - frac_bits);
     switch (a.cls) {
     case SF_ZERO:
@@ -269,7 +273,8 @@ static inline Sf sf_arith(SfEnv *e, char op, Sf a, Sf b, SfFormat fmt)
     bool both_inf = a.cls == SF_INF && b.cls == SF_INF;
     if ((op == '+' || op == '-') && both_inf && a.sign != b.sign)
         return sf_invalid(e);
-    if (op == '*' && ((a.cls == SF_INF && b.cls == SF_ZERO) || (a.cls == SF_ZERO && b.cls == SF_INF)))
+    if (op == '*' &&
+        ((a.cls == SF_INF && b.cls == SF_ZERO) || (a.cls == SF_ZERO && b.cls == SF_INF)))
         return sf_invalid(e);
     if (op == '/' && (both_inf || (a.cls == SF_ZERO && b.cls == SF_ZERO)))
         return sf_invalid(e);
@@ -280,7 +285,8 @@ static inline Sf sf_arith(SfEnv *e, char op, Sf a, Sf b, SfFormat fmt)
         return sf_add(e, a, b, fmt);
     if (by_zero)
         e->flags |= SF_ZE;
-    if (a.cls == SF_INF || by_zero || (op == '*' && b.cls == SF_INF) || (op == '/' && b.cls == SF_ZERO))
+    if (a.cls == SF_INF || by_zero || (op == '*' && b.cls == SF_INF) ||
+        (op == '/' && b.cls == SF_ZERO))
         return (Sf){ .cls = SF_INF, .sign = sign };
     if (a.cls == SF_ZERO || b.cls == SF_ZERO || b.cls == SF_INF)
         return (Sf){ .cls = SF_ZERO, .sign = sign };
@@ -347,8 +353,11 @@ static inline int sf_compare(SfEnv *e, Sf a, Sf b, bool quiet)
         return b.sign ? 1 : -1;
     if (b.cls == SF_ZERO || a.sign != b.sign)
         return a.sign ? -1 : 1;
-    int r = a.cls != b.cls ? (a.cls == SF_INF ? 1 : -1) : a.cls == SF_INF ? 0
-        : a.exp != b.exp ? (a.exp > b.exp ? 1 : -1) : a.mant != b.mant ? (a.mant > b.mant ? 1 : -1) : 0;
+    int r = a.cls != b.cls     ? (a.cls == SF_INF ? 1 : -1)
+            : a.cls == SF_INF  ? 0
+            : a.exp != b.exp   ? (a.exp > b.exp ? 1 : -1)
+            : a.mant != b.mant ? (a.mant > b.mant ? 1 : -1)
+                               : 0;
     return a.sign ? -r : r;
 }
 

@@ -67,8 +67,9 @@ static inline X86Xmm fp_load(const void *p, unsigned width)
 #define EXPR_DIV(lane) PACK_##lane(sf_arith(&soft, '/', x, y, FORMAT_##lane))
 #define EXPR_SQRT(lane) PACK_##lane(sf_sqrt(&soft, y, FORMAT_##lane))
 /* The second operand if they are equal or not ordered, unchanged even if it is a signalling NaN. */
-#define SELECT(lane, order)                                                                        \
-    (sf_compare(&soft, x, y, false) == (order) ? PACK_##lane(sf_daz(&soft, x)) : PACK_##lane(sf_daz(&soft, y)))
+#define SELECT(lane, order) \
+    (sf_compare(&soft, x, y, false) == (order) ? PACK_##lane(sf_daz(&soft, x)) \
+                                               : PACK_##lane(sf_daz(&soft, y)))
 #define EXPR_MIN(lane) SELECT(lane, -1)
 #define EXPR_MAX(lane) SELECT(lane, 1)
 
@@ -106,12 +107,12 @@ static inline uint64_t soft_predicate(Sf x, Sf y, unsigned predicate)
     return is != !!(predicate & 4) ? ~0ull : 0;
 }
 
-#define SOFT_CMP(type, lane, count)                                                                \
-    static inline void h_cmp##type(X86Xmm *a, const X86Xmm *b, unsigned predicate)                 \
-    {                                                                                              \
-        for (unsigned i = 0; i < count; i++)                                                       \
-            a->lane[i] = (__typeof__(a->lane[0]))soft_predicate(UNPACK_##lane(a->lane[i]),         \
-                                                                UNPACK_##lane(b->lane[i]), predicate); \
+#define SOFT_CMP(type, lane, count) \
+    static inline void h_cmp##type(X86Xmm *a, const X86Xmm *b, unsigned predicate) \
+    { \
+        for (unsigned i = 0; i < count; i++) \
+            a->lane[i] = (__typeof__(a->lane[0]))soft_predicate( \
+                UNPACK_##lane(a->lane[i]), UNPACK_##lane(b->lane[i]), predicate); \
     }
 
 SOFT_CMP(ps, d, 4)

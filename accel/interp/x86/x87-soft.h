@@ -1,8 +1,9 @@
 /*
  * x87 arithmetic in software, for hosts without an x87: the same functions as x87-host.h.  Exact:
  * add, subtract, multiply, divide, square root, rounding, compares, conversions, FPREM, FSCALE,
- * FXTRACT, constants.  Not exact: the transcendental functions, which are those of the C library for
- * long double and always raise precision; FPREM's partial steps are of another size than the host's.
+ * FXTRACT, constants.  Not exact: the transcendental functions, which are those of the C library
+ * for long double and always raise precision; FPREM's partial steps are of another size than the
+ * host's.
  */
 #ifndef VMRUN_INTERP_X86_X87_SOFT_H
 #define VMRUN_INTERP_X86_X87_SOFT_H
@@ -113,7 +114,8 @@ static Sf soft_operate(SfEnv *e, unsigned op, Sf a, Sf b, SfFormat fmt)
     }
 }
 
-static uint16_t h87_arith(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a, const X86FpReg *b)
+static uint16_t h87_arith(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a,
+                          const X86FpReg *b)
 {
     SfEnv e = soft_env(cw);
     *res = soft_pack(soft_operate(&e, op, soft_unpack(a), soft_unpack(b), soft_precision(cw)));
@@ -139,7 +141,8 @@ static uint16_t h87_arith_mem(uint16_t cw, unsigned op, enum H87Kind kind, X86Fp
     SfEnv e = soft_env(cw);
     if (op == 2)
         return soft_compare(cw, false, soft_unpack(a), soft_load(kind, mem));
-    *res = soft_pack(soft_operate(&e, op, soft_unpack(a), soft_load(kind, mem), soft_precision(cw)));
+    *res =
+        soft_pack(soft_operate(&e, op, soft_unpack(a), soft_load(kind, mem), soft_precision(cw)));
     return soft_status(&e);
 }
 
@@ -227,7 +230,8 @@ static Sf soft_from_host(SfEnv *e, long double v)
     } else if (v != 0) {
         long double frac = frexpl(fabsl(v), &exp);
         e->flags |= SF_PE;
-        return sf_round(e, r.sign, exp - 1, (SfWide)(uint64_t)ldexpl(frac, 64) << 64, false, SF_F80);
+        return sf_round(e, r.sign, exp - 1, (SfWide)(uint64_t)ldexpl(frac, 64) << 64, false,
+                        SF_F80);
     }
     return r;
 }
@@ -285,8 +289,8 @@ static Sf soft_scale(SfEnv *e, Sf a, Sf b)
         return a;
     if (!sf_integer(&chop, b, &n) || n > 70000)
         n = 70000;
-    return sf_round(e, a.sign, a.exp + (b.sign ? -(int32_t)n : (int32_t)n), (SfWide)a.mant << 64, false,
-                    SF_F80);
+    return sf_round(e, a.sign, a.exp + (b.sign ? -(int32_t)n : (int32_t)n), (SfWide)a.mant << 64,
+                    false, SF_F80);
 }
 
 /* Truncating (FPREM) or to nearest (FPREM1); at most 63 bits of the quotient at a time. */
@@ -298,7 +302,8 @@ static Sf soft_remainder(SfEnv *e, Sf a, Sf b, bool nearest, unsigned *cc)
     if (a.cls == SF_INF || b.cls == SF_ZERO)
         return sf_invalid(e);
     if (a.cls == SF_ZERO || b.cls == SF_INF || d < -1 || (d < 0 && !nearest))
-        return a.cls == SF_ZERO ? a : sf_round(e, a.sign, a.exp, (SfWide)a.mant << 64, false, SF_F80);
+        return a.cls == SF_ZERO ? a
+                                : sf_round(e, a.sign, a.exp, (SfWide)a.mant << 64, false, SF_F80);
     bool partial = d > 63;
     int32_t steps = partial ? 32 + (d & 31) : d, exp = a.exp - (steps < 0 ? 0 : steps);
     SfWide r = a.mant, m = b.mant;
@@ -340,11 +345,13 @@ static Sf soft_log(SfEnv *e, Sf a, Sf b, bool plus_one)
         e->flags |= b.cls == SF_FINITE ? SF_ZE : 0;
         return (Sf){ .cls = SF_INF, .sign = !b.sign };
     }
-    return soft_from_host(e, y * (plus_one ? log1pl(x) * 1.442695040888963407359924681001892137L : log2l(x)));
+    return soft_from_host(
+        e, y * (plus_one ? log1pl(x) * 1.442695040888963407359924681001892137L : log2l(x)));
 }
 
 /* res = OP(ST0 = a, ST1 = b) */
-static uint16_t h87_binary(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *st0, const X86FpReg *st1)
+static uint16_t h87_binary(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *st0,
+                           const X86FpReg *st1)
 {
     SfEnv e = soft_env(cw);
     Sf a = soft_unpack(st0), b = soft_unpack(st1), v;
