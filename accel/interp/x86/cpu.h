@@ -163,6 +163,7 @@ typedef struct X86Cpu {
     const VmrX86IntcInterface *intc_ops;
     const VmrX86LapicInterface *lapic_ops; /* NULL: none */
 
+    InterpBlock *scratch; /* for code that cannot be kept */
     X86Fpu fpu;
 } X86Cpu;
 
@@ -337,7 +338,6 @@ unsigned x86_decode_block(X86Cpu *c, InterpBlock *b, const uint8_t *bytes, unsig
                           unsigned most, bool first_only);
 /* Run from `block` until something stops it. */
 void x86_exec(X86Cpu *c, InterpBlock *block);
-extern const void *x86_dead_handler;
 
 /* A helper: does an instruction; false: an exception is pending.  insn_pc and next_pc are set.
    Helpers that end a block may change r[REG_PC], which is next_pc before. */

@@ -456,6 +456,8 @@ static void jump_rel(Decoder *d, int64_t rel)
 
 static void jcc(Decoder *d, unsigned cond, int64_t rel)
 {
+    if (d->overrun)
+        return; /* the compare before must not be touched */
     d->end = true;
     int64_t to = (int64_t)d->pos + rel;
     if (!plain_branch(d) || to != (int32_t)to) {
@@ -1266,8 +1268,10 @@ static bool instruction(Decoder *d)
     }
     if (d->pos - d->start <= 15)
         one_byte(d, op);
-    if (d->overrun)
+    if (d->overrun) {
+        d->end = false;
         return false;
+    }
     if (d->pos - d->start > 15) {
         d->ops = d->first;
         emit_helper_end(d, x86_h_gp0, 0);

@@ -871,7 +871,7 @@ follow:
         if (unlikely(!blk))
             return;
         if (pool_gen == c->ic.pool_gen)
-            x86_link(c, from, k, blk);
+            x86_link(c, from, k, blk, op);
         goto enter;
     }
 

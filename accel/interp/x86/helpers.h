@@ -15,7 +15,7 @@ typedef uint64_t X86Op2(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op);
 
 extern const void *const *x86_op_handlers; /* the threaded executor's labels */
 
-void x86_link(X86Cpu *c, InterpBlock *from, unsigned k, InterpBlock *to);
+void x86_link(X86Cpu *c, InterpBlock *from, unsigned k, InterpBlock *to, const InterpOp *op);
 
 /* LOCK_RMW: d is the size (log2), x the operation, s the source register unless
    LOCK_IMM, then imm. */
