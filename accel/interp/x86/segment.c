@@ -362,8 +362,8 @@ static bool call_gate(X86Cpu *c, uint16_t selector, const uint64_t d[2], bool ca
     uint16_t old_cs = c->seg[VMR_X86_CS].sel, old_ss = c->seg[VMR_X86_SS].sel;
     uint64_t old_sp = c->r[RSP], params[32];
     if (inner) {
-        uint16_t ss;
-        uint64_t sp;
+        uint16_t ss = 0;
+        uint64_t sp = 0;
         uint64_t mask = x86_stack_mask(c);
         for (unsigned i = 0; i < g.params; i++) {
             uint64_t where;
