@@ -1,4 +1,6 @@
 /* The accelerators that are built in, the preferred ones first. */
 #include "core/accel.h"
 
-const VmrAccelClass *const vmr_accels[] = {NULL};
+extern const VmrAccelClass vmr_interp_accel;
+
+const VmrAccelClass *const vmr_accels[] = {&vmr_interp_accel, NULL};

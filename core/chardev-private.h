@@ -45,6 +45,7 @@ void vmr_chardev_source_end(GSource **source);
 
 /* terminal.c */
 void vmr_terminal_raw(int fd);
+void vmr_terminal_release(void); /* restored for good */
 
 extern const VmrChardevClass vmr_chardev_stdio, vmr_chardev_file, vmr_chardev_unix, vmr_chardev_pty,
     vmr_chardev_null;

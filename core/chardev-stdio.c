@@ -21,6 +21,7 @@ typedef struct Stdio {
     bool escaped; /* Ctrl-A was typed */
 } Stdio;
 
+static VmrChardev *taken; /* there is one standard input */
 static int flags_before[2] = {-1, -1}; /* of 0 and 1, if they were changed */
 
 static void give_flags_back(void)
@@ -94,6 +95,12 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
 static bool open_stdio(VmrChardev *c, GError **error)
 {
     static bool at_exit;
+    if (taken) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+                    "[chardev %s] has standard input already", taken->name);
+        return false;
+    }
+    taken = c;
     if (!at_exit)
         atexit(give_flags_back);
     at_exit = true;
@@ -112,9 +119,12 @@ static bool open_stdio(VmrChardev *c, GError **error)
 
 static void close_stdio(VmrChardev *c)
 {
+    if (taken != c)
+        return;
+    taken = NULL;
     vmr_chardev_stream_end(c);
     give_flags_back();
-    vmr_terminal_restore();
+    vmr_terminal_release();
 }
 
 static const VmrProperty properties[] = {

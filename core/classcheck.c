@@ -227,7 +227,8 @@ bool vmr_device_class_check(const VmrDeviceClass *klass, GPtrArray *problems)
         fault(&c, NULL, "neither fields with a state_version nor VMR_DEVICE_NO_STATE");
 
     c.table = "property";
-    for (unsigned i = 0; klass->properties && klass->properties[i].name && table_in_bound(&c, i); i++)
+    for (unsigned i = 0; klass->properties && klass->properties[i].name && table_in_bound(&c, i);
+         i++)
         check_property(&c, &klass->properties[i]);
     check_overlap(&c);
     c.table = "region";

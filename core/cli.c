@@ -74,7 +74,8 @@ void vmr_print_help(FILE *to)
     }
     fputs("\n"
           "Exit status: 0 the guest powered off; its own through the debug-exit device; 1 a host\n"
-          "error; 2 a usage, machine-file or plugin error; 3 the guest crashed; 124 the time limit.\n",
+          "error; 2 a usage, machine-file or plugin error; 3 the guest crashed; 124 the time "
+          "limit.\n",
           to);
 }
 

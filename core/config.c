@@ -12,7 +12,7 @@
  * file itself, then --set.  Variables are expanded last, so that any layer may
  * set a variable that another one uses.
  */
-#include "core/config.h"
+#include "core/config-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,24 +23,10 @@
 /* Bounds on what a file may ask for. */
 #define FILE_MAX (1024 * 1024)
 #define LINE_MAX_BYTES (64 * 1024)
+#define SECTIONS_MAX 4096
+#define KEYS_MAX 4096 /* of a section */
 #define INCLUDE_DEPTH 16
 #define INCLUDE_FILES 128
-#define EXPAND_DEPTH 16
-#define EXPAND_MAX (256 * 1024)
-#define EXPAND_STEPS 10000
-
-/* What is kept of a value beyond what others see. */
-typedef struct Value {
-    VmrValue v;
-    GStringChunk *strings; /* the config's */
-    const char *raw; /* before expansion */
-    bool literal;    /* from --set: neither escapes nor variables */
-} Value;
-
-struct VmrConfig {
-    GStringChunk *strings;
-    GPtrArray *sections; /* VmrSection * */
-};
 
 typedef struct Include {
     const char *raw;
@@ -53,14 +39,6 @@ typedef struct Chain {
     const char *real;
     unsigned depth;
 } Chain;
-
-typedef struct Loader {
-    VmrConfig *config;
-    VmrErrors *errors;
-    const char *const *sets;
-    const char *cwd;
-    unsigned files;
-} Loader;
 
 static const char *const plain_kinds[] = {"machine", "boot", "vars", NULL};
 static const char *const all_kinds[] = {"machine", "boot", "vars",    "device", "chardev",
@@ -75,7 +53,7 @@ static void section_free(gpointer p)
     g_free(section);
 }
 
-static VmrSection *section_find(GPtrArray *sections, const char *kind, const char *name)
+VmrSection *vmr_config_find_section(GPtrArray *sections, const char *kind, const char *name)
 {
     for (unsigned i = 0; i < sections->len; i++) {
         VmrSection *s = g_ptr_array_index(sections, i);
@@ -88,7 +66,7 @@ static VmrSection *section_find(GPtrArray *sections, const char *kind, const cha
 static VmrSection *section_add(VmrConfig *config, GPtrArray *sections, const char *kind,
                                const char *name, VmrPlace place)
 {
-    VmrSection *s = section_find(sections, kind, name);
+    VmrSection *s = vmr_config_find_section(sections, kind, name);
     if (s)
         return s;
     s = g_new0(VmrSection, 1);
@@ -103,10 +81,10 @@ static VmrSection *section_add(VmrConfig *config, GPtrArray *sections, const cha
     return s;
 }
 
-static Value *value_find(const VmrSection *section, const char *key)
+VmrConfigValue *vmr_config_find_value(const VmrSection *section, const char *key)
 {
     for (unsigned i = 0; section && i < section->values->len; i++) {
-        Value *v = g_ptr_array_index(section->values, i);
+        VmrConfigValue *v = g_ptr_array_index(section->values, i);
         if (strcmp(v->v.key, key) == 0)
             return v;
     }
@@ -114,11 +92,11 @@ static Value *value_find(const VmrSection *section, const char *key)
 }
 
 /* Set a key, in place if the section has it. */
-static Value *value_set(VmrSection *section, const Value *from)
+static VmrConfigValue *value_set(VmrSection *section, const VmrConfigValue *from)
 {
-    Value *v = value_find(section, from->v.key);
+    VmrConfigValue *v = vmr_config_find_value(section, from->v.key);
     if (!v) {
-        v = g_new0(Value, 1);
+        v = g_new0(VmrConfigValue, 1);
         g_ptr_array_add(section->values, v);
     }
     *v = *from;
@@ -149,7 +127,8 @@ static bool name_reserved(const char *name)
 }
 
 /* The section that a title names, or NULL after an error. */
-static VmrSection *section_from_title(Loader *l, GPtrArray *own, const char *title, VmrPlace place)
+static VmrSection *section_from_title(VmrConfigLoader *l, GPtrArray *own, const char *title,
+                                      VmrPlace place)
 {
     char **words = g_strsplit_set(title, " \t", 0);
     const char *word[3];
@@ -184,6 +163,8 @@ static VmrSection *section_from_title(Loader *l, GPtrArray *own, const char *tit
                        "a name starts with a letter and has only letters, digits, '-' and '_'");
     } else if (name_reserved(word[1])) {
         vmr_errors_add(l->errors, place, title, NULL, "the name '%s' is reserved", word[1]);
+    } else if (own->len >= SECTIONS_MAX) {
+        vmr_errors_add(l->errors, place, title, NULL, "more than %u sections", SECTIONS_MAX);
     } else {
         section = section_add(l->config, own, word[0], word[1], place);
     }
@@ -231,8 +212,8 @@ static GString *read_file(const char *path, char **reason)
     return data;
 }
 
-static void parse_pair(Loader *l, VmrSection *section, GArray *includes, char *line, char *equals,
-                       VmrPlace place, const char *dir)
+static void parse_pair(VmrConfigLoader *l, VmrSection *section, GArray *includes, char *line,
+                       char *equals, VmrPlace place, const char *dir)
 {
     VmrConfig *config = l->config;
     *equals = '\0';
@@ -261,13 +242,17 @@ static void parse_pair(Loader *l, VmrSection *section, GArray *includes, char *l
                        "before the first section there can only be include = FILE");
         return;
     }
-    const Value *first = value_find(section, key);
+    const VmrConfigValue *first = vmr_config_find_value(section, key);
     if (first) {
         vmr_errors_add(l->errors, place, section->title, key, "set twice: the first is in line %u",
                        first->v.place.line);
         return;
     }
-    Value value = {.v = {.key = g_string_chunk_insert_const(config->strings, key),
+    if (section->values->len >= KEYS_MAX) {
+        vmr_errors_add(l->errors, place, section->title, key, "more than %u keys", KEYS_MAX);
+        return;
+    }
+    VmrConfigValue value = {.v = {.key = g_string_chunk_insert_const(config->strings, key),
                          .place = place,
                          .dir = dir},
                    .strings = config->strings,
@@ -276,8 +261,8 @@ static void parse_pair(Loader *l, VmrSection *section, GArray *includes, char *l
 }
 
 /* The sections of one file, unexpanded. */
-static void parse_text(Loader *l, GString *data, const char *file, const char *dir, GPtrArray *own,
-                       GArray *includes)
+static void parse_text(VmrConfigLoader *l, GString *data, const char *file, const char *dir,
+                       GPtrArray *own, GArray *includes)
 {
     VmrSection *section = NULL;
     bool skipping = false; /* the keys of a section that is not one */
@@ -339,166 +324,43 @@ static void parse_text(Loader *l, GString *data, const char *file, const char *d
     }
 }
 
-static void merge(Loader *l, GPtrArray *own)
+static void merge(VmrConfigLoader *l, GPtrArray *own)
 {
     for (unsigned i = 0; i < own->len; i++) {
         const VmrSection *from = g_ptr_array_index(own, i);
+        GPtrArray *all = l->config->sections;
+        if (all->len >= SECTIONS_MAX && !vmr_config_find_section(all, from->kind, from->name)) {
+            vmr_errors_add(l->errors, from->place, from->title, NULL, "more than %u sections",
+                           SECTIONS_MAX);
+            return;
+        }
         VmrSection *to =
             section_add(l->config, l->config->sections, from->kind, from->name, from->place);
-        for (unsigned j = 0; j < from->values->len; j++)
-            value_set(to, g_ptr_array_index(from->values, j));
-    }
-}
-
-/* ---- variables -------------------------------------------------------- */
-
-typedef struct Expander {
-    Loader *loader;
-    const VmrSection *vars; /* or NULL */
-    const VmrSection *section; /* whose value it is, for errors */
-    const VmrValue *value;
-    const char *dir; /* of the variable that the value starts with; else NULL */
-    unsigned steps;  /* variables so far: empty ones make no length that could bound them */
-} Expander;
-
-static void expand_error(const Expander *e, const char *message, const char *detail)
-{
-    vmr_errors_add(e->loader->errors, e->value->place, e->section ? e->section->title : NULL,
-                   e->value->key, message, detail);
-}
-
-static void unknown_variable(const Expander *e, const char *name)
-{
-    GPtrArray *known = g_ptr_array_new();
-    for (unsigned i = 0; e->vars && i < e->vars->values->len; i++)
-        g_ptr_array_add(known, (gpointer)((Value *)g_ptr_array_index(e->vars->values, i))->v.key);
-    char **environment = g_listenv();
-    for (unsigned i = 0; environment[i]; i++)
-        g_ptr_array_add(known, environment[i]);
-    g_ptr_array_add(known, NULL);
-    char *hint = vmr_nearest_hint(name, (const char *const *)known->pdata);
-    char *detail = g_strdup_printf("${%s} is neither in [vars] nor in the environment%s", name, hint);
-    expand_error(e, "%s", detail);
-    g_free(detail);
-    g_free(hint);
-    g_ptr_array_unref(known);
-    g_strfreev(environment);
-}
-
-static bool expand_into(Expander *e, GString *out, const char *raw, unsigned depth);
-
-static bool expand_variable(Expander *e, GString *out, const char *name, unsigned depth)
-{
-    const Value *var = value_find(e->vars, name);
-    const char *environment = var ? NULL : g_getenv(name);
-    if (++e->steps > EXPAND_STEPS) {
-        expand_error(e, "${%s}: too many variables", name);
-        return false;
-    }
-    if (out->len == 0)
-        e->dir = var ? var->v.dir : e->loader->cwd;
-    if (var && var->literal) {
-        g_string_append(out, var->raw);
-        return true;
-    }
-    if (var) {
-        if (depth == EXPAND_DEPTH) {
-            expand_error(e, "${%s}: variables go in a circle, or too deep", name);
-            return false;
-        }
-        return expand_into(e, out, var->raw, depth + 1);
-    }
-    if (!environment) {
-        unknown_variable(e, name);
-        return false;
-    }
-    if (!g_utf8_validate(environment, -1, NULL)) {
-        expand_error(e, "${%s}: the environment's value is not UTF-8", name);
-        return false;
-    }
-    g_string_append(out, environment);
-    return true;
-}
-
-/* Escapes and variables of `raw`, appended to `out`; false after one error. */
-static bool expand_into(Expander *e, GString *out, const char *raw, unsigned depth)
-{
-    static const char escape_names[] = "sntr\\", escape_values[] = " \n\t\r\\";
-
-    for (const char *p = raw; *p;) {
-        if (out->len > EXPAND_MAX) {
-            expand_error(e, "the value becomes too long%s", "");
-            return false;
-        }
-        if (*p == '\\') {
-            const char *at = p[1] ? strchr(escape_names, p[1]) : NULL;
-            if (!at) {
-                expand_error(e, "a backslash goes before s, n, t, r or a backslash%s", "");
-                return false;
+        for (unsigned j = 0; j < from->values->len; j++) {
+            const VmrConfigValue *v = g_ptr_array_index(from->values, j);
+            if (to->values->len >= KEYS_MAX && !vmr_config_find_value(to, v->v.key)) {
+                vmr_errors_add(l->errors, v->v.place, from->title, v->v.key, "more than %u keys",
+                               KEYS_MAX);
+                break;
             }
-            g_string_append_c(out, escape_values[at - escape_names]);
-            p += 2;
-        } else if (*p == '$' && p[1] == '$') {
-            g_string_append_c(out, '$');
-            p += 2;
-        } else if (*p == '$') {
-            const char *close = p[1] == '{' ? strchr(p, '}') : NULL;
-            if (!close) {
-                expand_error(e, "a '$' alone: write ${NAME}, or $$ for a dollar%s", "");
-                return false;
-            }
-            char *name = g_strndup(p + 2, (size_t)(close - p - 2));
-            bool ok = expand_variable(e, out, name, depth);
-            g_free(name);
-            if (!ok)
-                return false;
-            p = close + 1;
-        } else {
-            g_string_append_c(out, *p++);
-        }
-    }
-    return true;
-}
-
-static void expand_all(Loader *l)
-{
-    VmrConfig *config = l->config;
-    const VmrSection *vars = section_find(config->sections, "vars", "");
-    for (unsigned i = 0; i < config->sections->len; i++) {
-        const VmrSection *section = g_ptr_array_index(config->sections, i);
-        for (unsigned j = 0; j < section->values->len; j++) {
-            Value *v = g_ptr_array_index(section->values, j);
-            if (v->literal) {
-                v->v.text = v->raw;
-                continue;
-            }
-            Expander e = {.loader = l, .vars = vars, .section = section, .value = &v->v};
-            GString *out = g_string_new(NULL);
-            if (!expand_into(&e, out, v->raw, 0)) {
-                g_string_truncate(out, 0);
-                v->v.broken = true;
-            }
-            v->v.text = g_string_chunk_insert(config->strings, out->str);
-            if (e.dir)
-                v->v.dir = e.dir;
-            g_string_free(out, TRUE);
+            value_set(to, v);
         }
     }
 }
 
 /* ---- includes --------------------------------------------------------- */
 
-static bool load_file(Loader *l, const char *display, const Chain *outer, char **reason);
+static bool load_file(VmrConfigLoader *l, const char *display, const Chain *outer, char **reason);
 
-static void load_include(Loader *l, const Include *include, const char *display,
+static void load_include(VmrConfigLoader *l, const Include *include, const char *display,
                          const VmrSection *vars, const Chain *chain)
 {
     VmrValue value = {.key = "include", .place = include->place};
-    Expander e = {.loader = l, .vars = vars, .value = &value};
+    VmrExpander e = {.loader = l, .vars = vars, .value = &value};
     GString *text = g_string_new(NULL);
     char *reason = NULL;
 
-    if (expand_into(&e, text, include->raw, 0)) {
+    if (vmr_config_expand(&e, text, include->raw)) {
         char *dir = g_path_get_dirname(display);
         char *path;
         if (e.dir)
@@ -520,7 +382,7 @@ static void load_include(Loader *l, const Include *include, const char *display,
 }
 
 /* Variables that an include may use: --set over the file's own. */
-static void add_set_vars(Loader *l, GPtrArray *sections)
+static void add_set_vars(VmrConfigLoader *l, GPtrArray *sections)
 {
     for (unsigned i = 0; l->sets && l->sets[i]; i++) {
         const char *equals = strchr(l->sets[i], '=');
@@ -529,7 +391,7 @@ static void add_set_vars(Loader *l, GPtrArray *sections)
         VmrSection *vars =
             section_add(l->config, sections, "vars", "", (VmrPlace){NULL, 0});
         char *key = g_strndup(l->sets[i] + 5, (size_t)(equals - l->sets[i] - 5));
-        Value value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
+        VmrConfigValue value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
                              .dir = l->cwd},
                        .strings = l->config->strings,
                        .raw = g_string_chunk_insert(l->config->strings, equals + 1),
@@ -540,7 +402,7 @@ static void add_set_vars(Loader *l, GPtrArray *sections)
 }
 
 /* Read a file, its includes first, and merge it; false with a reason if it cannot be read. */
-static bool load_file(Loader *l, const char *display, const Chain *outer, char **reason)
+static bool load_file(VmrConfigLoader *l, const char *display, const Chain *outer, char **reason)
 {
     char *real = realpath(display, NULL);
     char *absolute = g_canonicalize_filename(real ? real : display, NULL);
@@ -566,7 +428,7 @@ static bool load_file(Loader *l, const char *display, const Chain *outer, char *
         parse_text(l, data, g_string_chunk_insert_const(l->config->strings, display),
                    g_string_chunk_insert_const(l->config->strings, dir), own, includes);
         if (includes->len) {
-            const VmrSection *vars = section_find(own, "vars", "");
+            const VmrSection *vars = vmr_config_find_section(own, "vars", "");
             if (vars) {
                 VmrSection *copy = section_add(l->config, scratch, "vars", "", vars->place);
                 for (unsigned i = 0; i < vars->values->len; i++)
@@ -576,7 +438,7 @@ static bool load_file(Loader *l, const char *display, const Chain *outer, char *
         }
         for (unsigned i = 0; i < includes->len; i++)
             load_include(l, &g_array_index(includes, Include, i), display,
-                         section_find(scratch, "vars", ""), &chain);
+                         vmr_config_find_section(scratch, "vars", ""), &chain);
         merge(l, own);
         g_free(dir);
         g_array_unref(includes);
@@ -591,7 +453,7 @@ static bool load_file(Loader *l, const char *display, const Chain *outer, char *
 
 /* ---- --set ------------------------------------------------------------ */
 
-static VmrSection *section_of_set(Loader *l, const char *name, VmrPlace place)
+static VmrSection *section_of_set(VmrConfigLoader *l, const char *name, VmrPlace place)
 {
     GPtrArray *sections = l->config->sections;
     if (g_strv_contains(plain_kinds, name))
@@ -604,7 +466,7 @@ static VmrSection *section_of_set(Loader *l, const char *name, VmrPlace place)
     return NULL;
 }
 
-static void apply_set(Loader *l, const char *set)
+static void apply_set(VmrConfigLoader *l, const char *set)
 {
     VmrPlace place = {NULL, 0};
     const char *equals = strchr(set, '=');
@@ -637,7 +499,7 @@ static void apply_set(Loader *l, const char *set)
         g_free(hint);
         g_ptr_array_unref(known);
     } else {
-        Value value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
+        VmrConfigValue value = {.v = {.key = g_string_chunk_insert_const(l->config->strings, key),
                              .place = place,
                              .dir = l->cwd},
                        .strings = l->config->strings,
@@ -652,7 +514,7 @@ static void apply_set(Loader *l, const char *set)
 /* ---- the whole -------------------------------------------------------- */
 
 /* --set and messages name a section by its name alone. */
-static void check_names(Loader *l)
+static void check_names(VmrConfigLoader *l)
 {
     GPtrArray *sections = l->config->sections;
     for (unsigned i = 0; i < sections->len; i++) {
@@ -672,7 +534,7 @@ static void check_names(Loader *l)
 VmrConfig *vmr_config_load(const char *path, const char *const *sets, VmrErrors *errors)
 {
     VmrConfig *config = g_new0(VmrConfig, 1);
-    Loader l = {.config = config, .errors = errors, .sets = sets};
+    VmrConfigLoader l = {.config = config, .errors = errors, .sets = sets};
     char *cwd = g_get_current_dir();
     char *reason = NULL;
 
@@ -691,7 +553,7 @@ VmrConfig *vmr_config_load(const char *path, const char *const *sets, VmrErrors 
     for (unsigned i = 0; sets && sets[i]; i++)
         apply_set(&l, sets[i]);
     check_names(&l);
-    expand_all(&l);
+    vmr_config_expand_all(&l);
     return config;
 }
 
@@ -706,7 +568,7 @@ void vmr_config_free(VmrConfig *config)
 
 const VmrSection *vmr_config_section(const VmrConfig *config, const char *kind, const char *name)
 {
-    return section_find(config->sections, kind, name);
+    return vmr_config_find_section(config->sections, kind, name);
 }
 
 const VmrSection *vmr_config_next(const VmrConfig *config, const char *kind,
@@ -725,7 +587,7 @@ const VmrSection *vmr_config_next(const VmrConfig *config, const char *kind,
 
 const VmrValue *vmr_section_value(const VmrSection *section, const char *key)
 {
-    Value *v = value_find(section, key);
+    VmrConfigValue *v = vmr_config_find_value(section, key);
     if (!v)
         return NULL;
     v->v.used = true;
@@ -739,9 +601,16 @@ char *vmr_value_path(const VmrValue *value)
 
 const char *vmr_value_path_kept(const VmrValue *value)
 {
-    const Value *v = (const Value *)value; /* all of them are: v is the first member */
+    const VmrConfigValue *v =
+        (const VmrConfigValue *)value; /* all of them are: v is the first member */
     char *path = vmr_value_path(value);
     const char *kept = g_string_chunk_insert_const(v->strings, path);
     g_free(path);
     return kept;
+}
+
+VmrPlace vmr_section_place(const VmrSection *section, const char *key)
+{
+    const VmrConfigValue *v = vmr_config_find_value(section, key);
+    return v ? v->v.place : section ? section->place : (VmrPlace){NULL, 0};
 }

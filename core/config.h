@@ -41,7 +41,8 @@ typedef struct VmrValue {
 } VmrValue;
 
 typedef struct VmrSection {
-    const char *kind;  /* "machine", "boot", "vars", "device", "chardev", "drive", "net", "display" */
+    const char *kind;  /* "machine", "boot", "vars", "device", "chardev", "drive", "net",
+                          "display" */
     const char *name;  /* of [device NAME]; "" for [machine] */
     const char *title; /* as written: "device com1" */
     VmrPlace place;
@@ -58,15 +59,18 @@ void vmr_config_free(VmrConfig *config);
 
 /* Sections in the order of the file; kind NULL: all. */
 const VmrSection *vmr_config_section(const VmrConfig *config, const char *kind, const char *name);
-const VmrSection *vmr_config_next(const VmrConfig *config, const char *kind, const VmrSection *after);
+const VmrSection *vmr_config_next(const VmrConfig *config, const char *kind,
+                                  const VmrSection *after);
 /* A value, marked used; NULL if unset. */
 const VmrValue *vmr_section_value(const VmrSection *section, const char *key);
+/* Where a key was set, else where the section begins; section NULL: nowhere. */
+VmrPlace vmr_section_place(const VmrSection *section, const char *key);
 /* The absolute path that a value names.  Caller frees. */
 char *vmr_value_path(const VmrValue *value);
 /* The same, kept by the config. */
 const char *vmr_value_path_kept(const VmrValue *value);
 
-/* The known name nearest to `name`, or NULL if none is near (edit distance at most 2 or a third). */
+/* The known name nearest to `name`, or NULL if none is near: edit distance at most 2 or a third. */
 const char *vmr_nearest(const char *name, const char *const *known);
 /* "; did you mean 'X'?" or "".  Caller frees. */
 char *vmr_nearest_hint(const char *name, const char *const *known);

@@ -97,7 +97,7 @@ bool vmr_cpus_start(VmrMachine *m, GError **error)
     return true;
 }
 
-static void wake_all(VmrMachine *m)
+void vmr_cpus_look_again(VmrMachine *m)
 {
     for (unsigned i = 0; i < m->cpu_count; i++) {
         VmrCpu *cpu = &m->cpus[i];
@@ -139,7 +139,7 @@ bool vmr_cpus_park(VmrMachine *m)
 void vmr_cpus_unpark(VmrMachine *m)
 {
     __atomic_store_n(&m->priv->park, false, __ATOMIC_SEQ_CST);
-    wake_all(m);
+    vmr_cpus_look_again(m);
 }
 
 void vmr_cpus_join(VmrMachine *m)
@@ -148,7 +148,7 @@ void vmr_cpus_join(VmrMachine *m)
         return;
     __atomic_store_n(&m->priv->cpus_quit, true, __ATOMIC_SEQ_CST);
     vmr_cpus_kick(m);
-    wake_all(m);
+    vmr_cpus_look_again(m);
     for (unsigned i = 0; i < m->cpu_count; i++)
         if (m->cpus[i].thread)
             g_thread_join(g_steal_pointer(&m->cpus[i].thread));

@@ -2,15 +2,20 @@
  * core/dirs.c - where plugins and machine files are sought.
  *
  * In this order: an environment variable (a colon list), beside the program as
- * the build tree has it, and where `meson install` put them.
+ * the build tree has it, and where `meson install` put them, also if the whole
+ * prefix was moved.
  */
 #include "core/loader.h"
 
+/* From meson: relative to the prefix, unless the builder gave an absolute one. */
 #ifndef VMR_PLUGIN_INSTALL_DIR
-#define VMR_PLUGIN_INSTALL_DIR "/usr/local/lib/vmrun/plugins"
+#define VMR_PLUGIN_INSTALL_DIR "lib/vmrun/plugins"
 #endif
 #ifndef VMR_MACHINE_INSTALL_DIR
-#define VMR_MACHINE_INSTALL_DIR "/usr/local/share/vmrun/machines"
+#define VMR_MACHINE_INSTALL_DIR "share/vmrun/machines"
+#endif
+#ifndef VMR_PREFIX
+#define VMR_PREFIX "/usr/local"
 #endif
 
 static void add_dir(GPtrArray *dirs, char *dir)
@@ -39,10 +44,13 @@ static char **search_dirs(const char *variable, const char *leaf, const char *in
         char *beside = g_path_get_dirname(self);
         add_dir(dirs, g_build_filename(beside, leaf, NULL));
         add_dir(dirs, g_build_filename(beside, "..", leaf, NULL));
+        char *prefix = g_path_get_dirname(beside);
+        add_dir(dirs, g_canonicalize_filename(installed, prefix));
+        g_free(prefix);
         g_free(beside);
         g_free(self);
     }
-    add_dir(dirs, g_strdup(installed));
+    add_dir(dirs, g_canonicalize_filename(installed, VMR_PREFIX));
     g_ptr_array_add(dirs, NULL);
     return (char **)g_ptr_array_free(dirs, FALSE);
 }

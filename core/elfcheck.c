@@ -141,8 +141,8 @@ static bool check_header(Image *im, const char *path, GPtrArray *problems)
     memcpy(&eh, im->bytes, sizeof(eh));
     if (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_ident[EI_DATA] != HOST_DATA ||
         eh.e_machine != HOST_MACHINE) {
-        vmr_problem_add(problems, "%s: built for another architecture: %s, %s bits (this is %s)", path,
-                        machine_name(eh.e_machine),
+        vmr_problem_add(problems, "%s: built for another architecture: %s, %s bits (this is %s)",
+                        path, machine_name(eh.e_machine),
                         eh.e_ident[EI_CLASS] == ELFCLASS64 ? "64" : "32",
                         machine_name(HOST_MACHINE));
         return false;
@@ -269,8 +269,9 @@ static bool check_table(const Image *im, const Elf64_Sym *symbol, const char *pa
         return false;
     }
     if (table.abi_minor > VMR_ABI_MINOR) {
-        vmr_problem_add(problems, "%s: needs plugin ABI %u.%u, which is newer than this vmrun's %u.%u",
-                        path, table.abi_major, table.abi_minor, VMR_ABI_MAJOR, VMR_ABI_MINOR);
+        vmr_problem_add(problems,
+                        "%s: needs plugin ABI %u.%u, which is newer than this vmrun's %u.%u", path,
+                        table.abi_major, table.abi_minor, VMR_ABI_MAJOR, VMR_ABI_MINOR);
         return false;
     }
     if (table.size < PLUGIN_SIZE_MIN || table.size > symbol->st_size ||

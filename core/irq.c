@@ -33,9 +33,9 @@ static _Thread_local unsigned chain;
 static void tell(Input *in, bool level)
 {
     in->level = level;
-    if (vmr_tracing(VMR_TRACE_IRQ))
-        vmr_core_trace(in->to.device ? in->to.device->name : "machine", "irq: input %u %s",
-                       in->to.n, level ? "asserted" : "deasserted");
+    if (vmr_tracing(VMR_TRACE_IRQ) && in->to.device)
+        vmr_core_trace(in->to.device->name, "irq: input %u %s", in->to.n,
+                       level ? "asserted" : "deasserted");
     if (in->to.device)
         in->to.changed(in->to.device, in->to.n, level);
     else

@@ -190,7 +190,8 @@ static void connect_one(const Wiring *w, uint32_t member, const GArray *targets)
         g_array_append_val(inputs, t->input);
         g_array_append_val(w->from->routes, route);
     }
-    VmrIrq irq = vmr_irq_connect(w->machine, (const VmrIrqInput *)(void *)inputs->data, inputs->len);
+    VmrIrq irq =
+        vmr_irq_connect(w->machine, (const VmrIrqInput *)(void *)inputs->data, inputs->len);
     uint8_t *to = (uint8_t *)w->from->device + w->line->offset + member * sizeof(VmrIrq);
     memcpy(to, &irq, sizeof(irq));
     g_array_unref(inputs);

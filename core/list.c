@@ -143,8 +143,8 @@ static void list_machines(const List *l)
 static void list_backends(const List *l)
 {
     for (unsigned i = 0; vmr_chardev_classes[i]; i++)
-        entry(l, "backend", vmr_chardev_classes[i]->type, vmr_chardev_classes[i]->summary, "section",
-              "chardev");
+        entry(l, "backend", vmr_chardev_classes[i]->type, vmr_chardev_classes[i]->summary,
+              "section", "chardev");
 }
 
 int vmr_list(const char *what, bool json, FILE *to)
@@ -154,7 +154,8 @@ int vmr_list(const char *what, bool json, FILE *to)
                                                   list_machines, list_backends};
     if (what && !g_strv_contains(names, what)) {
         char *hint = vmr_nearest_hint(what, names);
-        fprintf(stderr, "vmrun: --list takes plugins, accels, cpus, machines or backends, not '%s'%s\n",
+        fprintf(stderr,
+                "vmrun: --list takes plugins, accels, cpus, machines or backends, not '%s'%s\n",
                 what, hint);
         g_free(hint);
         return 2;

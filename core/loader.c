@@ -214,8 +214,8 @@ static void unknown_plugin(const char *spec, const GPtrArray *all, GPtrArray *pr
     for (unsigned i = 0; i < all->len; i++) {
         const VmrPluginFile *f = g_ptr_array_index(all, i);
         for (unsigned j = 0; j < f->classes->len; j++)
-            g_ptr_array_add(known,
-                            (gpointer)((const VmrDeviceClass *)g_ptr_array_index(f->classes, j))->id);
+            g_ptr_array_add(
+                known, (gpointer)((const VmrDeviceClass *)g_ptr_array_index(f->classes, j))->id);
     }
     g_ptr_array_add(known, NULL);
     char *hint = vmr_nearest_hint(spec, (const char *const *)known->pdata);

@@ -23,8 +23,8 @@ static int64_t trace_start;
 
 static void say(VmrLogLevel level, const char *who, const char *text)
 {
-    static const char *const words[] = {[VMR_LOG_ERROR] = "error: ", [VMR_LOG_WARNING] = "warning: ",
-                                        [VMR_LOG_INFO] = ""};
+    static const char *const words[] = {[VMR_LOG_ERROR] = "error: ",
+                                        [VMR_LOG_WARNING] = "warning: ", [VMR_LOG_INFO] = ""};
     const char *word = (unsigned)level < G_N_ELEMENTS(words) && words[level] ? words[level] : "";
     /* One write, so that lines of two threads do not mix. */
     char *line = who ? g_strdup_printf("vmrun: %s%s: %s\n", word, who, text)

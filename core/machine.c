@@ -170,8 +170,10 @@ bool vmr_machine_pause(VmrMachine *m)
 {
     if (m->priv->pause_depth++)
         return true;
-    if (!vmr_cpus_park(m))
+    if (!vmr_cpus_park(m)) {
+        m->priv->pause_depth = 0;
         return false;
+    }
     vmr_clock_stop(m);
     call_devices(m, false);
     return true;
@@ -261,7 +263,7 @@ static bool carry_out(VmrMachine *m)
     if (reset)
         vmr_machine_resume(m);
     else
-        vmr_cpus_unpark(m);
+        vmr_cpus_look_again(m);
     return false;
 }
 
@@ -297,10 +299,17 @@ void vmr_machine_set_time_limit(VmrMachine *m, double seconds)
     m->priv->time_limit = seconds;
 }
 
-static void loop(VmrMachine *m)
+static void source_end(gpointer source)
+{
+    g_source_destroy(source);
+    g_source_unref(source);
+}
+
+/* What ends the machine from outside. */
+static GPtrArray *end_sources(VmrMachine *m)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    GPtrArray *sources = g_ptr_array_new();
+    GPtrArray *sources = g_ptr_array_new_with_free_func(source_end);
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
         g_ptr_array_add(sources, end_source(m, g_unix_signal_source_new(signals[i]),
                                             128 + signals[i], NULL));
@@ -309,13 +318,7 @@ static void loop(VmrMachine *m)
         g_ptr_array_add(sources, end_source(m, g_timeout_source_new((guint)ms), 124,
                                             "the time limit is reached"));
     }
-    while (!carry_out(m))
-        g_main_context_iteration(m->priv->context, TRUE);
-    for (unsigned i = 0; i < sources->len; i++) {
-        g_source_destroy(sources->pdata[i]);
-        g_source_unref(sources->pdata[i]);
-    }
-    g_ptr_array_unref(sources);
+    return sources;
 }
 
 int vmr_machine_run(VmrMachine *m)
@@ -338,10 +341,14 @@ int vmr_machine_run(VmrMachine *m)
     p->pause_depth = 0; /* no resume(): no device was told to pause */
     vmr_clock_start(m);
     vmr_cpus_unpark(m);
-    loop(m);
+    GPtrArray *sources = end_sources(m);
+    while (!carry_out(m))
+        g_main_context_iteration(p->context, TRUE);
     bool stopped = vmr_machine_pause(m);
     p->run_time = g_get_monotonic_time() - p->run_start;
     vmr_chardevs_close(m, FLUSH_MS);
+    /* Only now may a signal kill us: the terminal is as it was. */
+    g_ptr_array_unref(sources);
     if (p->end_message)
         vmr_core_log(p->end_status == 1 ? VMR_LOG_ERROR : VMR_LOG_INFO, "%s", p->end_message);
     if (!stopped) {
@@ -371,8 +378,9 @@ void vmr_machine_print_stats(VmrMachine *m, FILE *to)
         all.blocks_translated += s.blocks_translated;
         all.flushes += s.flushes;
         fprintf(to, "cpu%u: %" PRIu64 " instructions, %" PRIu64 " interrupts, %" PRIu64
-                " exceptions; exits: %" PRIu64 " mmio, %" PRIu64 " pio, %" PRIu64 " halt\n", i,
-                s.instructions, s.interrupts, s.exceptions, s.exits_mmio, s.exits_pio, s.exits_halt);
+                " exceptions; exits: %" PRIu64 " mmio, %" PRIu64 " pio, %" PRIu64 " halt\n",
+                i, s.instructions, s.interrupts, s.exceptions, s.exits_mmio, s.exits_pio,
+                s.exits_halt);
     }
     fprintf(to, "total: %.3f s, %" PRIu64 " instructions, %.1f MIPS, %" PRIu64
             " exits, %" PRIu64 " blocks translated, %" PRIu64 " flushes\n", seconds,

@@ -79,20 +79,23 @@ void vmr_print_man(FILE *to)
     }
 
     heading(to, "MACHINE FILES");
-    put(to, "A machine file is a GLib key file: [SECTION] titles, KEY = VALUE lines, # comments.\n"
-            "[machine] says what the machine is, [boot] what it starts, [vars] sets variables,\n"
-            "and each [device NAME] is one device, made by the plugin that its key plugin names.\n"
-            "Its other keys are the plugin's properties, the addresses of its regions, and what its\n"
-            "output lines lead to: vmrun --describe PLUGIN lists them.\n");
+    put(to,
+        "A machine file is a GLib key file: [SECTION] titles, KEY = VALUE lines, # comments.\n"
+        "[machine] says what the machine is, [boot] what it starts, [vars] sets variables,\n"
+        "and each [device NAME] is one device, made by the plugin that its key plugin names.\n"
+        "Its other keys are the plugin's properties, the addresses of its regions, and what its\n"
+        "output lines lead to: vmrun --describe PLUGIN lists them.\n");
     fputs(".PP\n", to);
-    put(to, "include = FILE, in [machine] or before all sections, puts this file over another one.\n"
-            "${NAME} is a variable of [vars] or of the environment, $$ is a dollar. Sizes take\n"
-            "K, M, G and T. Relative paths start at the file that they stand in.\n");
+    put(to,
+        "include = FILE, in [machine] or before all sections, puts this file over another one.\n"
+        "${NAME} is a variable of [vars] or of the environment, $$ is a dollar. Sizes take\n"
+        "K, M, G and T. Relative paths start at the file that they stand in.\n");
     fputs(".PP\n", to);
-    put(to, "An output line is wired by LINE = INPUT, where INPUT is DEVICE:N, DEVICE:GROUP,\n"
-            "DEVICE:GROUP:N, cpuN:PIN or machine:LINE; !INPUT inverts, A + B leads to both; commas\n"
-            "separate the members of a group of outputs, DEVICE:N-N stands for as many of them,\n"
-            "and none leaves one out.\n");
+    put(to,
+        "An output line is wired by LINE = INPUT, where INPUT is DEVICE:N, DEVICE:GROUP,\n"
+        "DEVICE:GROUP:N, cpuN:PIN or machine:LINE; !INPUT inverts, A + B leads to both; commas\n"
+        "separate the members of a group of outputs, DEVICE:N-N stands for as many of them,\n"
+        "and none leaves one out.\n");
     keys(to, "[machine]", "What the machine is.", vmr_machine_properties);
     keys(to, "[boot]", "What it starts.", vmr_boot_properties);
     for (unsigned i = 0; vmr_chardev_classes[i]; i++) {
@@ -103,12 +106,15 @@ void vmr_print_man(FILE *to)
     }
 
     heading(to, "EXIT STATUS");
-    item(to, "0", NULL, "The guest powered off. Or the guest's own, through the debug-exit device.");
+    item(to, "0", NULL,
+         "The guest powered off. Or the guest's own, through the debug-exit device.");
     item(to, "1", NULL, "A host error while running.");
-    item(to, "2", NULL, "A usage, machine-file or plugin error; all errors of a file are told at once.");
+    item(to, "2", NULL,
+         "A usage, machine-file or plugin error; all errors of a file are told at once.");
     item(to, "3", NULL, "The guest crashed, and no reset was asked for.");
     item(to, "124", NULL, "The time limit.");
     heading(to, "ENVIRONMENT");
-    item(to, "VMRUN_PLUGIN_DIR", NULL, "Folders of plugins, with colons between, before the usual ones.");
+    item(to, "VMRUN_PLUGIN_DIR", NULL,
+         "Folders of plugins, with colons between, before the usual ones.");
     item(to, "VMRUN_MACHINE_DIR", NULL, "The same for machine files.");
 }

@@ -32,16 +32,19 @@ const VmrProperty vmr_machine_properties[] = {
     {.name = "on-reset", .type = VMR_PROP_ENUM, .offset = M(on_reset), .default_text = "reset",
      .names = on_reset, .doc = "What a reset that the guest asks for does"},
     {.name = "on-crash", .type = VMR_PROP_ENUM, .offset = M(on_crash), .default_text = "exit",
-     .names = on_crash, .doc = "What a triple fault or a panic does: exit with status 3, or a reset"},
+     .names = on_crash,
+     .doc = "What a triple fault or a panic does: exit with status 3, or a reset"},
     {0},
 };
 
 const VmrProperty vmr_boot_properties[] = {
     {.name = "kernel", .type = VMR_PROP_PATH, .offset = B(kernel), .doc = "Kernel image"},
     {.name = "initrd", .type = VMR_PROP_PATH, .offset = B(initrd), .doc = "Initial RAM disk"},
-    {.name = "cmdline", .type = VMR_PROP_STRING, .offset = B(cmdline), .doc = "Kernel command line"},
+    {.name = "cmdline", .type = VMR_PROP_STRING, .offset = B(cmdline),
+     .doc = "Kernel command line"},
     {.name = "firmware", .type = VMR_PROP_PATH, .offset = B(firmware), .doc = "Firmware image"},
-    {.name = "dtb", .type = VMR_PROP_PATH, .offset = B(dtb), .doc = "Device tree, instead of the made one"},
+    {.name = "dtb", .type = VMR_PROP_PATH, .offset = B(dtb),
+     .doc = "Device tree, instead of the made one"},
     {.name = "disk", .type = VMR_PROP_PATH, .offset = B(disk), .doc = "Disk image to boot from"},
     {.name = "type", .type = VMR_PROP_STRING, .offset = B(type),
      .doc = "Format of the kernel, where its content does not tell (--describe boot-x86)"},

@@ -29,10 +29,20 @@ static bool rises(uint8_t *before, bool level)
     return edge;
 }
 
+static void trace(const char *who, const char *pin, bool level)
+{
+    vmr_core_trace(who, "irq: %s %s", pin, level ? "asserted" : "deasserted");
+}
+
 static void cpu_pin(void *opaque, unsigned pin, bool level)
 {
     VmrCpu *cpu = opaque;
     VmrMachine *m = cpu->machine;
+    if (vmr_tracing(VMR_TRACE_IRQ)) {
+        char who[16];
+        g_snprintf(who, sizeof who, "cpu%u", cpu->index);
+        trace(who, vmr_cpu_pins[pin], level);
+    }
     bool edge = rises(&m->priv->pin_levels[LINES + PINS * cpu->index + pin], level);
     const VmrX86CpuInterface *x86 = NULL;
     if (cpu->acpu && m->accel->cpu_interface)
@@ -52,6 +62,8 @@ static void cpu_pin(void *opaque, unsigned pin, bool level)
 static void machine_line(void *opaque, unsigned line, bool level)
 {
     VmrMachine *m = opaque;
+    if (vmr_tracing(VMR_TRACE_IRQ))
+        trace("machine", vmr_machine_lines[line], level);
     bool edge = rises(&m->priv->pin_levels[line], level);
     if (line == A20 && m->a20 != level) {
         __atomic_store_n(&m->a20, level, __ATOMIC_RELEASE);

@@ -33,10 +33,10 @@ size_t vmr_property_size(VmrPropertyType type)
 const char *vmr_property_type_name(VmrPropertyType type)
 {
     static const char *const names[] = {
-        [VMR_PROP_BOOL] = "bool",       [VMR_PROP_U32] = "u32",         [VMR_PROP_U64] = "u64",
-        [VMR_PROP_SIZE] = "size",       [VMR_PROP_STRING] = "string",   [VMR_PROP_PATH] = "path",
-        [VMR_PROP_ENUM] = "enum",       [VMR_PROP_LINK] = "link",       [VMR_PROP_CHARDEV] = "chardev",
-        [VMR_PROP_DRIVE] = "drive",     [VMR_PROP_NET] = "net",         [VMR_PROP_DISPLAY] = "display",
+        [VMR_PROP_BOOL] = "bool",   [VMR_PROP_U32] = "u32",       [VMR_PROP_U64] = "u64",
+        [VMR_PROP_SIZE] = "size",   [VMR_PROP_STRING] = "string", [VMR_PROP_PATH] = "path",
+        [VMR_PROP_ENUM] = "enum",   [VMR_PROP_LINK] = "link",     [VMR_PROP_CHARDEV] = "chardev",
+        [VMR_PROP_DRIVE] = "drive", [VMR_PROP_NET] = "net",       [VMR_PROP_DISPLAY] = "display",
     };
     return type < G_N_ELEMENTS(names) ? names[type] : "unknown";
 }

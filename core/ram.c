@@ -15,8 +15,8 @@ bool vmr_ram_init(VmrRam *ram, uint64_t size, GError **error)
 {
     *ram = (VmrRam){.fd = -1};
     if (size > (uint64_t)1 << 46) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%" PRIu64 " bytes of memory are too many",
-                    size);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "%" PRIu64 " bytes of memory are too many", size);
         return false;
     }
     size = (size + 4095) & ~(uint64_t)4095;

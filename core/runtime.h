@@ -70,6 +70,8 @@ void vmr_cpus_join(VmrMachine *machine);
 /* Wait until all are parked; false after ten seconds. */
 bool vmr_cpus_park(VmrMachine *machine);
 void vmr_cpus_unpark(VmrMachine *machine);
+/* Have those that wait see what has changed. */
+void vmr_cpus_look_again(VmrMachine *machine);
 void vmr_cpus_kick(VmrMachine *machine);
 
 /* ---- logging ---------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "runtime.h"
 
 #include <string.h>
+#include <time.h>
 
 /* What one outermost access may cause by handlers that do DMA to devices. */
 enum { MAX_DEPTH = 8, MAX_CALLS = 65536 };
@@ -100,7 +101,8 @@ static bool check(const VmrSpace *s, const VmrPlacement *p, uint64_t base, unsig
         if (last < o->p.base || base > olast)
             continue;
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
-                    "%s (%s:0x%" PRIx64 "-0x%" PRIx64 ") overlaps %s (%s:0x%" PRIx64 "-0x%" PRIx64 ")",
+                    "%s (%s:0x%" PRIx64 "-0x%" PRIx64 ") overlaps %s (%s:0x%" PRIx64
+                    "-0x%" PRIx64 ")",
                     p->label, s->name, base, last, o->p.label, s->name, o->p.base, olast);
         return false;
     }
@@ -193,6 +195,13 @@ static uint64_t ones(unsigned bytes)
     return bytes >= 8 ? UINT64_MAX : ((uint64_t)1 << (bytes * 8)) - 1;
 }
 
+static int64_t host_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* One call of a handler: `size` is what it takes. */
 static void call(const VmrRange *r, uint64_t offset, uint64_t *value, unsigned size, bool write)
 {
@@ -211,7 +220,8 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
                                bool write, unsigned whole, int initiator)
 {
     const VmrRegion *g = r->region;
-    unsigned valid_min = g->valid_min ? g->valid_min : 1, valid_max = g->valid_max ? g->valid_max : 8;
+    unsigned valid_min = g->valid_min ? g->valid_min : 1;
+    unsigned valid_max = g->valid_max ? g->valid_max : 8;
     unsigned impl_min = g->impl_min ? g->impl_min : 1, impl_max = g->impl_max ? g->impl_max : 8;
     uint64_t offset = r->region_offset + (address - r->base);
     if (whole < valid_min || whole > valid_max || handler_depth >= MAX_DEPTH) {
@@ -233,7 +243,7 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
     vmr_current_initiator = initiator;
     handler_depth++;
     if (G_UNLIKELY(vmr_stats_enabled))
-        start = g_get_monotonic_time();
+        start = host_ns();
 
     uint64_t in = *value, out = 0;
     for (unsigned done = 0; done < n;) {
@@ -265,7 +275,7 @@ static VmrResult access_device(const VmrRange *r, uint64_t address, uint64_t *va
 
     if (G_UNLIKELY(vmr_stats_enabled) && r->device->handle) {
         r->device->handle->accesses++;
-        r->device->handle->access_ns += (uint64_t)(g_get_monotonic_time() - start) * 1000;
+        r->device->handle->access_ns += (uint64_t)(host_ns() - start);
     }
     if (vmr_tracing(VMR_TRACE_IO))
         trace_io(r, write, offset, *value, n);

@@ -52,6 +52,12 @@ void vmr_terminal_restore(void)
     errno = saved;
 }
 
+void vmr_terminal_release(void)
+{
+    vmr_terminal_restore();
+    tty = -1; /* or a SIGCONT would make it raw again */
+}
+
 static void on_fatal(int sig, siginfo_t *info, void *context)
 {
     vmr_terminal_restore();
@@ -100,7 +106,8 @@ void vmr_terminal_raw(int fd)
     if (tcgetattr(fd, &before) < 0)
         return;
     raw = before;
-    raw.c_iflag &= ~(tcflag_t)(BRKINT | IGNBRK | ICRNL | INLCR | IGNCR | INPCK | ISTRIP | IXON | PARMRK);
+    raw.c_iflag &= ~(tcflag_t)(BRKINT | IGNBRK | ICRNL | INLCR | IGNCR | INPCK | ISTRIP | IXON |
+                               PARMRK);
     raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
     raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
     raw.c_cc[VMIN] = 1;

@@ -4,7 +4,7 @@
  * vmr_machine_wire() makes all devices, sets their properties, resolves links,
  * connects lines and plans the regions, and tells everything that is wrong with
  * the file in one go; no device's realize() has run by then.
- * vmr_machine_realize() then only meets what a file cannot show: a host that
+ * vmr_machine_realize() (realize.c) then only meets what a file cannot show: a host that
  * refuses something, a region whose size its device finds out.
  */
 #include "core/wire.h"
@@ -19,10 +19,6 @@
 #include <string.h>
 
 #define DEVICES_MAX 1024
-#define IO_SPACE 0x10000u
-#define PAGE 4096u
-/* Physical addresses: what the widest of our CPUs has. */
-#define ADDRESS_BITS 52
 
 /* A device while it is wired. */
 typedef struct Part {
@@ -52,50 +48,14 @@ typedef struct Builder {
     GHashTable *chardev_users; /* VmrChardev * -> Part * */
 } Builder;
 
-/* ---- the accelerator -------------------------------------------------- */
+/* ---- [machine] and [boot] --------------------------------------------- */
 
-static const VmrAccelClass *accel_named(const char *name)
+static bool is_built_in(const char *accel)
 {
     for (unsigned i = 0; vmr_accels[i]; i++)
-        if (strcmp(vmr_accels[i]->name, name) == 0)
-            return vmr_accels[i];
-    return NULL;
-}
-
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error)
-{
-    const VmrAccelClass *chosen = NULL;
-    GString *why = g_string_new(NULL);
-    char **names = g_strsplit(list, ",", 0);
-    for (unsigned i = 0; names[i] && !chosen; i++) {
-        const char *name = g_strstrip(names[i]);
-        const VmrAccelClass *accel = accel_named(name);
-        GError *reason = NULL;
-        if (accel && (!accel->probe || accel->probe(&reason)))
-            chosen = accel;
-        else
-            g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
-                                   reason   ? reason->message
-                                   : accel ? "does not work here"
-                                           : "not built in");
-        g_clear_error(&reason);
-    }
-    if (!chosen)
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NODEV, "no accelerator works: %s",
-                    why->len ? why->str : "none is named");
-    g_strfreev(names);
-    g_string_free(why, TRUE);
-    return chosen;
-}
-
-static VmrPlace place_of(const VmrSection *section, const char *key)
-{
-    for (unsigned i = 0; section && i < section->values->len; i++) {
-        const VmrValue *v = g_ptr_array_index(section->values, i);
-        if (strcmp(v->key, key) == 0)
-            return v->place;
-    }
-    return section ? section->place : (VmrPlace){NULL, 0};
+        if (strcmp(vmr_accels[i]->name, accel) == 0)
+            return true;
+    return false;
 }
 
 static void check_accel_names(Builder *b, const VmrSection *section)
@@ -103,10 +63,10 @@ static void check_accel_names(Builder *b, const VmrSection *section)
     char **names = g_strsplit(b->options.accel, ",", 0);
     for (unsigned i = 0; names[i]; i++) {
         const char *name = g_strstrip(names[i]);
-        if (g_strv_contains(vmr_accel_names, name) || accel_named(name))
+        if (g_strv_contains(vmr_accel_names, name) || is_built_in(name))
             continue;
         char *hint = vmr_nearest_hint(name, vmr_accel_names);
-        vmr_errors_add(b->errors, place_of(section, "accel"), "machine", "accel",
+        vmr_errors_add(b->errors, vmr_section_place(section, "accel"), "machine", "accel",
                        "unknown accelerator '%s'%s", name, hint);
         g_free(hint);
     }
@@ -132,7 +92,7 @@ static void check_cpu_model(Builder *b, const VmrSection *section)
         char *name = g_strndup(wanted, strcspn(wanted, ","));
         if (!g_strv_contains((const char *const *)names->pdata, name)) {
             char *hint = vmr_nearest_hint(name, (const char *const *)names->pdata);
-            vmr_errors_add(b->errors, place_of(section, "cpu"), "machine", "cpu",
+            vmr_errors_add(b->errors, vmr_section_place(section, "cpu"), "machine", "cpu",
                            "%s has no CPU model '%s'%s", accel->name, name, hint);
             g_free(hint);
         }
@@ -140,8 +100,6 @@ static void check_cpu_model(Builder *b, const VmrSection *section)
     }
     g_ptr_array_unref(names);
 }
-
-/* ---- [machine] and [boot] --------------------------------------------- */
 
 static void add_names(GPtrArray *names, const VmrProperty *table)
 {
@@ -163,16 +121,16 @@ static const char *parse_memory_range(char *text, uint64_t at_least, uint64_t *f
                                       uint64_t *last)
 {
     char *dash = strchr(text, '-');
-    guint64 a, z = (1ull << ADDRESS_BITS) - 1;
+    guint64 a, z = (1ull << VMR_ADDRESS_BITS) - 1;
     if (!dash)
         return "FIRST-LAST is wanted";
     *dash = '\0';
     char *end = g_strstrip(dash + 1);
     if (!vmr_parse_size(g_strstrip(text), &a) || (*end && !vmr_parse_size(end, &z)))
         return "an address is a number, as 0x100000 or 4G";
-    if (z < a || z >= 1ull << ADDRESS_BITS)
+    if (z < a || z >= 1ull << VMR_ADDRESS_BITS)
         return "the range ends before it starts, or beyond 52 bits";
-    if (a % PAGE || (z + 1) % PAGE)
+    if (a % VMR_PAGE || (z + 1) % VMR_PAGE)
         return "a range is made of whole 4 KiB pages";
     if (a < at_least)
         return "ranges are ascending and do not overlap";
@@ -190,18 +148,18 @@ static void plan_memory(Builder *b, const VmrSection *section)
     uint64_t left = b->options.memory, at_least = 0;
     bool ok = true;
 
-    if (left % PAGE)
-        vmr_errors_add(b->errors, place_of(section, "memory"), "machine", "memory",
+    if (left % VMR_PAGE)
+        vmr_errors_add(b->errors, vmr_section_place(section, "memory"), "machine", "memory",
                        "RAM is made of whole 4 KiB pages");
-    left &= ~(uint64_t)(PAGE - 1);
+    left &= ~(uint64_t)(VMR_PAGE - 1);
     char **ranges = g_strsplit(map && *map ? map : defaults[b->options.arch], ",", 0);
     for (unsigned i = 0; ranges[i] && ok; i++) {
         uint64_t first = 0, last = 0;
         char *shown = g_strdup(g_strstrip(ranges[i]));
         const char *fault = parse_memory_range(ranges[i], at_least, &first, &last);
         if (fault) {
-            vmr_errors_add(b->errors, place_of(section, "memory-map"), "machine", "memory-map",
-                           "'%s': %s", shown, fault);
+            vmr_errors_add(b->errors, vmr_section_place(section, "memory-map"), "machine",
+                           "memory-map", "'%s': %s", shown, fault);
             ok = false;
         } else if (left) {
             VmrMemoryRange range = {first, MIN(left, last - first + 1)};
@@ -213,7 +171,7 @@ static void plan_memory(Builder *b, const VmrSection *section)
     }
     g_strfreev(ranges);
     if (ok && left)
-        vmr_errors_add(b->errors, place_of(section, "memory"), "machine", "memory",
+        vmr_errors_add(b->errors, vmr_section_place(section, "memory"), "machine", "memory",
                        "%" PRIu64 " bytes do not fit into memory-map", left);
 }
 
@@ -246,7 +204,7 @@ static bool begin(Builder *b)
     m->cpu_model = g_strdup(b->options.cpu ? b->options.cpu : "");
     check_cpu_model(b, section);
     if (!vmr_machine_init_runtime(m, b->options.memory, &error)) {
-        vmr_errors_add(b->errors, place_of(section, "memory"), "machine", NULL, "%s",
+        vmr_errors_add(b->errors, vmr_section_place(section, "memory"), "machine", NULL, "%s",
                        error ? error->message : "cannot be made");
         g_clear_error(&error);
         return false;
@@ -489,27 +447,6 @@ static void check_device_keys(Builder *b, const Part *part)
 
 /* ---- regions ---------------------------------------------------------- */
 
-static bool is_memory(const VmrRegion *r)
-{
-    return r->kind == VMR_REGION_RAM || r->kind == VMR_REGION_ROM;
-}
-
-/* NULL, or why a region of `size` bytes cannot be there. */
-static const char *misplaced(const VmrRegion *r, bool io, uint64_t base, uint64_t size)
-{
-    if (io && is_memory(r))
-        return "memory cannot be in the I/O space";
-    if (!size)
-        return "its size is 0";
-    if (io && (base >= IO_SPACE || size > IO_SPACE - base))
-        return "it ends beyond I/O port 0xffff";
-    if (base >= 1ull << ADDRESS_BITS || size > (1ull << ADDRESS_BITS) - base)
-        return "it ends beyond 52 bits of address";
-    if (is_memory(r) && base % PAGE)
-        return "memory starts at a multiple of 4 KiB";
-    return NULL;
-}
-
 static void plan_region(Builder *b, Part *part, const VmrRegion *r)
 {
     const VmrValue *v = vmr_section_value(part->section, r->name);
@@ -537,7 +474,7 @@ static void plan_region(Builder *b, Part *part, const VmrRegion *r)
                        "'%s': an address is wanted, as 0x3f8, io:0x3f8 or mem:0xfee00000", v->text);
         return;
     }
-    const char *fault = misplaced(r, io, base, r->size ? r->size : 1);
+    const char *fault = vmr_region_misplaced(r, io, base, r->size ? r->size : 1);
     if (fault) {
         vmr_errors_add(b->errors, v->place, title, r->name, "%s: %s", v->text, fault);
         return;
@@ -560,10 +497,10 @@ static void check_overlaps(Builder *b)
             if (p->io != q->io || p->overlay || q->overlay || p->base > q->last ||
                 q->base > p->last)
                 continue;
-            vmr_errors_add(b->errors, p->place, p->part->section->title, p->region->name,
-                           "0x%" PRIx64 "..0x%" PRIx64 " overlaps %s.%s at 0x%" PRIx64 "..0x%" PRIx64,
-                           p->base, p->last, q->part->section->name, q->region->name, q->base,
-                           q->last);
+            vmr_errors_add(
+                b->errors, p->place, p->part->section->title, p->region->name,
+                "0x%" PRIx64 "..0x%" PRIx64 " overlaps %s.%s at 0x%" PRIx64 "..0x%" PRIx64, p->base,
+                p->last, q->part->section->name, q->region->name, q->base, q->last);
         }
     }
 }
@@ -616,7 +553,7 @@ static void find_interrupt_controller(Builder *b)
     if (!name || !*name || strcmp(name, "none") == 0)
         return;
     const Part *part = part_named(b, name);
-    VmrPlace place = place_of(section, "interrupt-controller");
+    VmrPlace place = vmr_section_place(section, "interrupt-controller");
     if (!part)
         no_such_name(b, NULL, "interrupt-controller", place, "device", name);
     else if (b->options.arch == VMR_ARCH_X86_64 &&
@@ -634,7 +571,8 @@ static void make_devices(Builder *b)
     unsigned count = 0;
     for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "device", s));) {
         if (++count > DEVICES_MAX) {
-            vmr_errors_add(b->errors, s->place, s->title, NULL, "more than %u devices", DEVICES_MAX);
+            vmr_errors_add(b->errors, s->place, s->title, NULL, "more than %u devices",
+                           DEVICES_MAX);
             return;
         }
         make_device(b, s);
@@ -693,144 +631,4 @@ VmrMachine *vmr_machine_new(const VmrConfig *config, GError **error)
     }
     vmr_errors_free(errors);
     return machine;
-}
-
-/* ---- realize ---------------------------------------------------------- */
-
-static const VmrRegion *region_named(const VmrDeviceClass *klass, const char *name)
-{
-    for (const VmrRegion *r = klass->regions; r && r->name; r++)
-        if (strcmp(r->name, name) == 0)
-            return r;
-    return NULL;
-}
-
-static bool place_region(VmrDeviceHandle *h, VmrPlacedRegion *placed, GError **error)
-{
-    VmrMachine *m = h->machine;
-    const VmrRegion *r = region_named(h->klass, placed->name);
-    if (!r->size)
-        memcpy(&placed->size, (uint8_t *)h->device + r->size_offset, sizeof(placed->size));
-    const char *fault = misplaced(r, placed->io, placed->base, placed->size);
-    if (fault) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s", fault);
-        return false;
-    }
-    VmrPlacement p = {
-        .base = placed->base,
-        .size = placed->size,
-        .priority = r->flags & VMR_REGION_OVERLAY ? 2 : 1,
-        .range = {.base = placed->base, .last = placed->base + placed->size - 1,
-                  .device = h->device, .region = r,
-                  .domain = r->flags & VMR_REGION_CONCURRENT ? NULL : h->domain},
-    };
-    if (is_memory(r)) {
-        p.size = placed->size = (placed->size + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-        uint64_t offset = vmr_ram_take(&m->ram, p.size);
-        if (offset == UINT64_MAX) {
-            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "there is no memory left for it");
-            return false;
-        }
-        p.range.kind = r->kind == VMR_REGION_RAM ? VMR_RANGE_RAM : VMR_RANGE_ROM;
-        p.range.ram_offset = offset;
-        p.range.host = m->ram.base + offset;
-        p.range.last = p.base + p.size - 1;
-    }
-    char *label = g_strdup_printf("%s.%s", h->name, r->name);
-    p.label = label;
-    vmr_domain_lock(h->domain);
-    unsigned id = vmr_space_place(placed->io ? m->io : m->memory, &p, error);
-    vmr_domain_unlock(h->domain);
-    g_free(label);
-    return id != 0;
-}
-
-static void prefix_place(GError **error, const VmrConfig *config, const VmrDeviceHandle *h,
-                         const char *key)
-{
-    const VmrSection *s = vmr_config_section(config, "device", h->name);
-    VmrPlace place = key ? place_of(s, key) : s->place;
-    if (place.file)
-        g_prefix_error(error, "%s:%u: [%s]%s%s: ", place.file, place.line, s->title, key ? " " : "",
-                       key ? key : "");
-    else
-        g_prefix_error(error, "[%s]%s%s: ", s->title, key ? " " : "", key ? key : "");
-}
-
-static bool realize_devices(VmrMachine *m, GError **error)
-{
-    for (unsigned i = 0; i < m->realize_order->len; i++) {
-        VmrDeviceHandle *h = g_ptr_array_index(m->realize_order, i);
-        if (h->klass->realize && !h->klass->realize(h->device, error)) {
-            if (error && !*error)
-                g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "it cannot be realized");
-            prefix_place(error, m->config, h, NULL);
-            return false;
-        }
-        h->realized = true;
-    }
-    for (unsigned i = 0; i < m->devices->len; i++) {
-        VmrDeviceHandle *h = g_ptr_array_index(m->devices, i);
-        for (unsigned j = 0; j < h->placements->len; j++) {
-            VmrPlacedRegion *placed = &g_array_index(h->placements, VmrPlacedRegion, j);
-            if (!place_region(h, placed, error)) {
-                prefix_place(error, m->config, h, placed->name);
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-static void unrealize_devices(VmrMachine *m)
-{
-    for (unsigned i = m->realize_order->len; i-- > 0;) {
-        VmrDeviceHandle *h = g_ptr_array_index(m->realize_order, i);
-        if (h->realized && h->klass->unrealize)
-            h->klass->unrealize(h->device);
-        h->realized = false;
-    }
-}
-
-static bool add_ram(VmrMachine *m, GError **error)
-{
-    GArray *planned = m->ram_ranges;
-    bool ok = true;
-    m->ram_ranges = g_array_new(FALSE, TRUE, sizeof(VmrMemoryRange));
-    for (unsigned i = 0; ok && i < planned->len; i++) {
-        const VmrMemoryRange *r = &g_array_index(planned, VmrMemoryRange, i);
-        ok = vmr_machine_add_ram(m, r->base, r->size, error);
-    }
-    g_array_unref(planned);
-    return ok;
-}
-
-bool vmr_machine_realize(VmrMachine *m, GError **error)
-{
-    if (!m->accel) {
-        const VmrSection *section = vmr_config_section(m->config, "machine", "");
-        const VmrValue *accel = section ? vmr_section_value(section, "accel") : NULL;
-        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", error);
-        if (!m->accel)
-            return false;
-    }
-    if (!add_ram(m, error))
-        return false;
-    if (!realize_devices(m, error)) {
-        unrealize_devices(m);
-        return false;
-    }
-    vmr_domain_lock(m->domain);
-    vmr_space_commit(m->memory);
-    vmr_space_commit(m->io);
-    vmr_domain_unlock(m->domain);
-    for (unsigned i = 0; i < m->devices->len; i++) {
-        VmrDeviceHandle *h = g_ptr_array_index(m->devices, i);
-        h->description = vmr_description_new(h);
-    }
-    if (!vmr_machine_create_cpus(m, error)) {
-        unrealize_devices(m);
-        return false;
-    }
-    return true;
 }

@@ -14,7 +14,15 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors);
 /* The first of [machine] accel that works; NULL with an error that says why each does not.  */
 const VmrAccelClass *vmr_accel_choose(const char *list, GError **error);
 
-/* ---- between wire.c and irqwire.c ------------------------------------- */
+/* ---- between wire.c, irqwire.c and realize.c -------------------------- */
+
+#define VMR_PAGE 4096u
+/* Physical addresses: what the widest of our CPUs has. */
+#define VMR_ADDRESS_BITS 52
+
+bool vmr_region_is_memory(const VmrRegion *region);
+/* NULL, or why a region of `size` bytes cannot be there. */
+const char *vmr_region_misplaced(const VmrRegion *region, bool io, uint64_t base, uint64_t size);
 
 VmrDeviceHandle *vmr_machine_device(VmrMachine *machine, const char *name);
 /* Names of all [device] sections, for vmr_nearest(); NULL-terminated. */

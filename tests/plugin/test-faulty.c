@@ -44,6 +44,7 @@ static const VmrFactory no_size = {VMR_FACTORY_DEVICE, &no_size_class};
 static const VmrFactory wrong = {VMR_FACTORY_DEVICE, &wrong_class};
 static const VmrFactory once = {VMR_FACTORY_DEVICE, &once_class};
 static const VmrFactory unknown = {"vmr.unknown/7", &once_class};
-static const VmrFactory *const factories[] = {&no_id, &no_size, &wrong, &once, &once, &unknown, NULL};
+static const VmrFactory *const factories[] = {&no_id, &no_size, &wrong, &once,
+                                              &once,  &unknown, NULL};
 
 VMR_PLUGIN_DEFINE_("test-faulty", "1.0", factories);

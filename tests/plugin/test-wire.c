@@ -70,12 +70,14 @@ static const VmrProperty properties[] = {
      .min = 1, .max = 9, .unit = "Hz", .doc = "A number"},
     {.name = "mode", .type = VMR_PROP_ENUM, .offset = offsetof(Chip, mode), .default_text = "fast",
      .names = modes, .doc = "How fast"},
-    {.name = "fail", .type = VMR_PROP_BOOL, .offset = offsetof(Chip, fail), .doc = "Fail to realize"},
+    {.name = "fail", .type = VMR_PROP_BOOL, .offset = offsetof(Chip, fail),
+     .doc = "Fail to realize"},
     {.name = "room", .type = VMR_PROP_SIZE, .offset = offsetof(Chip, room), .default_text = "4K",
      .unit = "bytes", .doc = "Size of the window"},
     {.name = "text", .type = VMR_PROP_STRING, .offset = offsetof(Chip, text), .doc = "A text"},
     {.name = "file", .type = VMR_PROP_PATH, .offset = offsetof(Chip, file), .doc = "A file"},
-    {.name = "bus", .type = VMR_PROP_LINK, .flags = VMR_PROP_REQUIRED, .offset = offsetof(Chip, bus),
+    {.name = "bus", .type = VMR_PROP_LINK, .flags = VMR_PROP_REQUIRED,
+     .offset = offsetof(Chip, bus),
      .interface = TEST_BUS, .doc = "The bus it sits on"},
     {.name = "chardev", .type = VMR_PROP_CHARDEV, .offset = offsetof(Chip, chardev),
      .doc = "Where it talks to"},
@@ -98,7 +100,8 @@ static const VmrLine lines[] = {
     {.name = "out", .direction = VMR_LINE_OUT, .count = 4, .offset = offsetof(Chip, out),
      .doc = "Outputs"},
     {.name = "in", .direction = VMR_LINE_IN, .count = 8, .changed = in_changed, .doc = "Inputs"},
-    {.name = "ping", .direction = VMR_LINE_IN, .count = 1, .changed = ping_changed, .doc = "Another"},
+    {.name = "ping", .direction = VMR_LINE_IN, .count = 1, .changed = ping_changed,
+     .doc = "Another"},
     {0},
 };
 
@@ -128,7 +131,8 @@ typedef struct Bus {
 } Bus;
 
 static const VmrProperty bus_properties[] = {
-    {.name = "parent", .type = VMR_PROP_LINK, .offset = offsetof(Bus, parent), .interface = TEST_BUS,
+    {.name = "parent", .type = VMR_PROP_LINK, .offset = offsetof(Bus, parent),
+     .interface = TEST_BUS,
      .doc = "The bus above"},
     {0},
 };

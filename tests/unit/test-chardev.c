@@ -262,6 +262,50 @@ static void test_unix(void)
     g_free(dir);
 }
 
+/* Sections of a machine file: every error, with its place. */
+static void test_sections(void)
+{
+    static const char text[] = "[machine]\n[chardev a]\ntype = fil\n[chardev b]\ntype = file\n"
+                               "append = perhaps\n[chardev c]\n[chardev d]\ntype = unix\n"
+                               "path = sock\nlisten = off\n";
+    char *dir = g_dir_make_tmp("vmrun-XXXXXX", NULL), *path = g_build_filename(dir, "m.conf", NULL);
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    VmrErrors *errors = vmr_errors_new();
+    VmrConfig *config = vmr_config_load(path, NULL, errors);
+    g_assert_cmpuint(vmr_errors_count(errors), ==, 0);
+    Fixture *f = fixture_new(1);
+    VmrChardev *made[4];
+    for (unsigned i = 0; i < 4; i++) {
+        const char name[] = {(char)('a' + i), 0};
+        made[i] = vmr_chardev_new(f->m, vmr_config_section(config, "chardev", name), errors);
+    }
+    g_assert_null(made[0]);
+    g_assert_null(made[1]);
+    g_assert_null(made[2]);
+    g_assert_nonnull(made[3]);
+    char *sock = g_build_filename(dir, "sock", NULL);
+    g_assert_cmpstr(made[3]->options.path, ==, sock);
+    g_assert_false(made[3]->options.listen);
+    char *said = NULL;
+    size_t size;
+    FILE *to = open_memstream(&said, &size);
+    vmr_errors_print(errors, to);
+    fclose(to);
+    g_test_message("%s", said);
+    g_assert_cmpuint(vmr_errors_count(errors), ==, 4); /* b has two */
+    g_assert_nonnull(strstr(said, "m.conf:3: [chardev a] type"));
+    g_assert_nonnull(strstr(said, "\"file\""));
+    free(said);
+    g_free(sock);
+    fixture_free(f);
+    vmr_config_free(config);
+    vmr_errors_free(errors);
+    unlink(path);
+    rmdir(dir);
+    g_free(path);
+    g_free(dir);
+}
+
 /* ---- the terminal ----------------------------------------------------- */
 
 /* What the child does: a machine with stdio, which echoes its input in brackets. */
@@ -396,7 +440,8 @@ static void test_keys(void)
 {
     Child c = child_start();
     g_assert_true(child_mode(&c, true));
-    g_assert_true(child_talk(&c, "a\003\032\r", 4, "<61><03><1a><0d>")); /* ^C, ^Z go to the guest */
+    /* ^C and ^Z go to the guest */
+    g_assert_true(child_talk(&c, "a\003\032\r", 4, "<61><03><1a><0d>"));
     g_assert_true(child_talk(&c, "\001\001", 2, "<01>"));
     g_assert_true(child_talk(&c, "\001b", 2, "<break>"));
     g_assert_true(child_talk(&c, "\001h", 2, "Ctrl-A x"));
@@ -527,6 +572,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev/output", test_output);
     g_test_add_func("/chardev/file", test_file);
     g_test_add_func("/chardev/unix", test_unix);
+    g_test_add_func("/chardev/sections", test_sections);
     g_test_add_func("/chardev/pty", test_pty);
     g_test_add_func("/chardev/pipes", test_pipes);
     g_test_add_func("/chardev/keys", test_keys);

@@ -138,7 +138,7 @@ static void test_hostile(void)
     ticker_free(t, f);
 }
 
-/* Sub-millisecond: ten timers of 100 us do not take ten milliseconds, in the best of many rounds. */
+/* Sub-millisecond: ten timers of 100 us do not take 10 ms, in the best of many rounds. */
 static void test_fine(void)
 {
     Fixture *f = fixture_new(1);

@@ -12,7 +12,8 @@ static char *put_bytes(const char *name, const char *text, gssize length)
 {
     char *path = g_build_filename(dir, name, NULL);
     g_unlink(path); /* GLib 2.74 does not truncate an old file */
-    g_assert_true(g_file_set_contents_full(path, text, length, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+    g_assert_true(
+        g_file_set_contents_full(path, text, length, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
     return path;
 }
 
@@ -105,24 +106,25 @@ static void test_plain(void)
 
 static void test_five_errors(void)
 {
-    expect_errors("[machine]\n"
-                  "arch = x86_64\n"
-                  "nonsense\n"
-                  "arch = riscv64\n"
-                  "[devcie com1]\n"
-                  "plugin = serial16550\n"
-                  "[device]\n"
-                  "[device a:b]\n"
-                  "[boot]\n"
-                  "= 5\n",
-                  -1,
-                  "e.conf:3: [machine]: neither [SECTION] nor KEY = VALUE nor # comment: 'nonsense'\n"
-                  "e.conf:4: [machine] arch: set twice: the first is in line 2\n"
-                  "e.conf:5: [devcie com1]: unknown kind of section 'devcie'; did you mean 'device'?\n"
-                  "e.conf:7: [device]: a name is missing: [device NAME]\n"
-                  "e.conf:8: [device a:b]: a name starts with a letter and has only letters, digits, "
-                  "'-' and '_'\n"
-                  "e.conf:10: [boot]: a key is missing before '='\n");
+    expect_errors(
+        "[machine]\n"
+        "arch = x86_64\n"
+        "nonsense\n"
+        "arch = riscv64\n"
+        "[devcie com1]\n"
+        "plugin = serial16550\n"
+        "[device]\n"
+        "[device a:b]\n"
+        "[boot]\n"
+        "= 5\n",
+        -1,
+        "e.conf:3: [machine]: neither [SECTION] nor KEY = VALUE nor # comment: 'nonsense'\n"
+        "e.conf:4: [machine] arch: set twice: the first is in line 2\n"
+        "e.conf:5: [devcie com1]: unknown kind of section 'devcie'; did you mean 'device'?\n"
+        "e.conf:7: [device]: a name is missing: [device NAME]\n"
+        "e.conf:8: [device a:b]: a name starts with a letter and has only letters, digits, "
+        "'-' and '_'\n"
+        "e.conf:10: [boot]: a key is missing before '='\n");
 }
 
 static void test_malformed(void)
@@ -133,14 +135,17 @@ static void test_malformed(void)
     expect_errors("[machine", -1, "e.conf:1: a section is [TITLE] on a line of its own\n");
     expect_errors("[machine] x", -1, "e.conf:1: a section is [TITLE] on a line of its own\n");
     expect_errors("[machine]]", -1, "e.conf:1: a section is [TITLE] on a line of its own\n");
-    expect_errors("[machine pc]", -1, "e.conf:1: [machine pc]: a [machine] section takes no name\n");
-    expect_errors("[device a b]", -1, "e.conf:1: [device a b]: one name is wanted: [device NAME]\n");
+    expect_errors("[machine pc]", -1,
+                  "e.conf:1: [machine pc]: a [machine] section takes no name\n");
+    expect_errors("[device a b]", -1,
+                  "e.conf:1: [device a b]: one name is wanted: [device NAME]\n");
     expect_errors("[device cpu0]", -1, "e.conf:1: [device cpu0]: the name 'cpu0' is reserved\n");
     expect_errors("[net machine]", -1, "e.conf:1: [net machine]: the name 'machine' is reserved\n");
     expect_errors("a = b", -1,
                   "e.conf:1: a: before the first section there can only be include = FILE\n");
-    expect_errors("[boot]\na b = c", -1,
-                  "e.conf:2: [boot]: 'a b' is no key: letters, digits, '-', '_' and '.' make one\n");
+    expect_errors(
+        "[boot]\na b = c", -1,
+        "e.conf:2: [boot]: 'a b' is no key: letters, digits, '-', '_' and '.' make one\n");
     expect_errors("[boot]\nk\0 = c\nkernel = \n", 24, "e.conf:2: the line has a NUL byte\n");
     expect_errors("[boot]\nk = \xff\xfe\nx = 1\n", -1, "e.conf:2: the line is not UTF-8\n");
     expect_errors("[boot]\nk = $x\nl = ${y\nm = a\\qb\n", -1,
@@ -152,8 +157,9 @@ static void test_malformed(void)
     expect_errors("[device a]\n[chardev a]\n", -1,
                   "e.conf:2: [chardev a]: the name is taken by [device a] in e.conf:1\n");
     /* What is shown of a hostile file does not reach the terminal as it is. */
-    expect_errors("[boot]\n\033[2J\n", -1,
-                  "e.conf:2: [boot]: neither [SECTION] nor KEY = VALUE nor # comment: '\\x1b[2J'\n");
+    expect_errors(
+        "[boot]\n\033[2J\n", -1,
+        "e.conf:2: [boot]: neither [SECTION] nor KEY = VALUE nor # comment: '\\x1b[2J'\n");
 }
 
 static void test_bounds(void)
@@ -178,6 +184,21 @@ static void test_bounds(void)
     g_assert_null(load_sets(dir, NULL, &seen));
     g_assert_nonnull(strstr(seen, "cannot read the machine file: it is a directory"));
     g_free(seen);
+    /* Much of everything: told, and soon. */
+    s = g_string_new("[vars]\nb = ");
+    for (unsigned i = 0; i < 60000; i++)
+        g_string_append_c(s, 'x');
+    for (unsigned i = 0; i < 60000; i++)
+        g_string_append_printf(s, "\nk%u=${b}", i);
+    for (unsigned i = 0; i < 5000; i++)
+        g_string_append_printf(s, "\n[net n%u]", i);
+    path = put("many.conf", s->str);
+    vmr_config_free(load_sets(path, NULL, &seen));
+    g_assert_nonnull(strstr(seen, "many.conf:4098: [vars] k4095: more than 4096 keys\n"));
+    g_free(seen);
+    g_free(path);
+    g_string_free(s, TRUE);
+
     path = g_build_filename(dir, "absent.conf", NULL);
     g_assert_null(load_sets(path, NULL, &seen));
     g_assert_cmpstr(seen, ==,
@@ -190,7 +211,8 @@ static void test_includes(void)
 {
     char *sub = g_build_filename(dir, "sub", NULL), *expected, *path;
     g_mkdir_with_parents(sub, 0700);
-    g_free(put("sub/base.conf", "[machine]\nmemory = 1M\ncpus = 1\n[device a]\nrom = r.bin\nx = 1\n"));
+    g_free(
+        put("sub/base.conf", "[machine]\nmemory = 1M\ncpus = 1\n[device a]\nrom = r.bin\nx = 1\n"));
     g_free(put("second.conf", "[machine]\ncpus = 2\narch = riscv64\n[device b]\n"));
     char *top = put("top.conf", "include = sub/base.conf\n"
                                 "[machine]\n"
@@ -304,7 +326,8 @@ static void test_set(void)
     /* A path from the command line starts where the command is given. */
     char *cwd = g_get_current_dir();
     char *expected = g_build_filename(cwd, "set", "x", NULL);
-    char *seen = vmr_value_path(vmr_section_value(vmr_config_section(config, "drive", "d"), "path"));
+    char *seen =
+        vmr_value_path(vmr_section_value(vmr_config_section(config, "drive", "d"), "path"));
     g_assert_cmpstr(seen, ==, expected);
     g_free(expected);
     g_free(cwd);
@@ -375,7 +398,8 @@ static void test_parsers(void)
 
 static void test_nearest(void)
 {
-    static const char *const known[] = {"memory", "cpus", "interrupt-controller", "irq", "io", NULL};
+    static const char *const known[] = {"memory", "cpus", "interrupt-controller",
+                                        "irq",    "io",   NULL};
     g_assert_cmpstr(vmr_nearest("memroy", known), ==, "memory");
     g_assert_cmpstr(vmr_nearest("Memory", known), ==, "memory");
     g_assert_cmpstr(vmr_nearest("cpu", known), ==, "cpus");
@@ -388,6 +412,37 @@ static void test_nearest(void)
     char *longest = g_strnfill(100000, 'i');
     g_assert_null(vmr_nearest(longest, known));
     g_free(longest);
+}
+
+/* What GKeyFile makes of a file is what we make of it. */
+static void test_as_glib(void)
+{
+    static const char text[] =
+        "# comment\n\n[machine]\na=1\nb = two words\n  c  =\t three # not a comment\n"
+        "d = \\sspace\\ttab\\\\back\\nline\nempty=\nutf = gr\xc3\xbc\xc3\x9f\n"
+        "equals = a=b=c\n \t \n[boot] \t\nx-y_z.9 = 1\n[machine]\nlater = 2\n"
+        "brackets = [x]\nsemi = a;b;c\n   # comment\ncrlf = 1\r\n";
+    char *path = put("glib.conf", text);
+    GKeyFile *theirs = g_key_file_new();
+    g_assert_true(g_key_file_load_from_file(theirs, path, G_KEY_FILE_NONE, NULL));
+    VmrConfig *ours = load_clean(path, NULL);
+    char **groups = g_key_file_get_groups(theirs, NULL);
+    unsigned values = 0;
+    for (unsigned i = 0; groups[i]; i++) {
+        char **keys = g_key_file_get_keys(theirs, groups[i], NULL, NULL);
+        for (unsigned j = 0; keys[j]; j++, values++) {
+            char *wanted = g_key_file_get_string(theirs, groups[i], keys[j], NULL);
+            g_test_message("%s.%s", groups[i], keys[j]);
+            g_assert_cmpstr(get(ours, groups[i], "", keys[j]), ==, wanted);
+            g_free(wanted);
+        }
+        g_strfreev(keys);
+    }
+    g_assert_cmpuint(values, ==, 12);
+    g_strfreev(groups);
+    g_key_file_free(theirs);
+    vmr_config_free(ours);
+    g_free(path);
 }
 
 /* Any bytes at all: no crash, and every call returns. */
@@ -430,6 +485,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/set", test_set);
     g_test_add_func("/config/parsers", test_parsers);
     g_test_add_func("/config/nearest", test_nearest);
+    g_test_add_func("/config/as-glib", test_as_glib);
     g_test_add_func("/config/noise", test_noise);
     int status = g_test_run();
     char *command[] = {"rm", "-rf", dir, NULL};

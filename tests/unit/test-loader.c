@@ -6,6 +6,8 @@
 #include <elf.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static char *dir;
 
@@ -17,8 +19,8 @@ typedef struct Copy {
 static void put(const char *path, const void *bytes, gsize size)
 {
     g_unlink(path); /* GLib 2.74 does not truncate an old file */
-    g_assert_true(g_file_set_contents_full(path, bytes, (gssize)size, G_FILE_SET_CONTENTS_NONE, 0600,
-                                           NULL));
+    g_assert_true(
+        g_file_set_contents_full(path, bytes, (gssize)size, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
 }
 
 static Copy copy_of(const char *name)
@@ -83,7 +85,8 @@ static void test_good(void)
     g_assert_true(vmr_plugin_open(path, problems) == f);
 
     g_assert_nonnull(vmr_device_class_find("test-good", NULL, problems));
-    g_assert_nonnull(vmr_device_class_find("./test-good.so", g_getenv("VMRUN_TEST_PLUGINS"), problems));
+    g_assert_nonnull(
+        vmr_device_class_find("./test-good.so", g_getenv("VMRUN_TEST_PLUGINS"), problems));
     /* A class in a file of another name. */
     const VmrDeviceClass *bus = vmr_device_class_find("test-bus", NULL, problems);
     g_assert_nonnull(bus);
@@ -102,14 +105,16 @@ static void test_not_found(void)
         {"test-god", "did you mean 'test-good'?"},
         {"entirely-else", "no plugin 'entirely-else' in "},
         {"./absent.so", "No such file or directory"},
-        {"./test-wire.so", "has several devices: write ./test-wire.so:ID with one of test-chip, test-bus"},
+        {"./test-wire.so",
+         "has several devices: write ./test-wire.so:ID with one of test-chip, test-bus"},
         {"./test-wire.so:x", "test-wire.so has no class 'x'"},
         {"./", "not a plugin: not a file"},
         {"", "no plugin '' in "},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
-        g_assert_null(vmr_device_class_find(cases[i].spec, g_getenv("VMRUN_TEST_PLUGINS"), problems));
+        g_assert_null(
+            vmr_device_class_find(cases[i].spec, g_getenv("VMRUN_TEST_PLUGINS"), problems));
         g_assert_cmpuint(problems->len, ==, 1);
         g_test_message("%s", (char *)g_ptr_array_index(problems, 0));
         g_assert_nonnull(strstr(g_ptr_array_index(problems, 0), cases[i].part));
@@ -140,7 +145,8 @@ static void test_wrong_machine(void)
     unsigned machine = eh->e_machine;
     eh->e_machine = EM_S390;
     char *seen = refusal(&c, c.size);
-    g_assert_true(g_str_has_prefix(seen, "built for another architecture: s390, 64 bits (this is "));
+    g_assert_true(
+        g_str_has_prefix(seen, "built for another architecture: s390, 64 bits (this is "));
     g_free(seen);
     eh->e_machine = (Elf64_Half)machine;
     eh->e_ident[EI_CLASS] = ELFCLASS32;
@@ -184,26 +190,34 @@ static void test_wrong_table(void)
 static void test_hostile_bytes(void)
 {
     Copy c = copy_of("test-good.so");
-    char *path = g_build_filename(dir, "hostile.so", NULL);
+    int fd = memfd_create("hostile.so", MFD_CLOEXEC); /* no disk for thousands of files */
+    char *path = g_strdup_printf("/proc/self/fd/%d", fd);
     GRand *rand = g_rand_new_with_seed(7);
 
+    g_assert_cmpint(fd, >=, 0);
     for (gsize n = 0; n < c.size; n += n < 1024 ? 1 : 97) {
-        put(path, c.bytes, n);
+        g_assert_cmpint(ftruncate(fd, (off_t)n), ==, 0);
+        g_assert_cmpint(pwrite(fd, c.bytes, n, 0), ==, (gssize)n);
         bool ok = vmr_plugin_check_file(path, NULL);
         if (n < 4096)
             g_assert_false(ok);
     }
+    g_assert_cmpint(pwrite(fd, c.bytes, c.size, 0), ==, (gssize)c.size);
+    g_assert_true(vmr_plugin_check_file(path, NULL));
     for (unsigned round = 0; round < 4000; round++) {
-        uint8_t *bytes = g_memdup2(c.bytes, c.size);
+        gsize where[4];
         for (unsigned i = 0; i < 4; i++) {
-            gsize where = (gsize)g_rand_int_range(rand, 4, i < 2 ? 1024 : (gint32)c.size);
-            bytes[where] = (uint8_t)(g_rand_boolean(rand) ? 0xff : g_rand_int(rand));
+            uint8_t byte = (uint8_t)(g_rand_boolean(rand) ? 0xff : g_rand_int(rand));
+            where[i] = (gsize)g_rand_int_range(rand, 4, i < 2 ? 1024 : (gint32)c.size);
+            g_assert_cmpint(pwrite(fd, &byte, 1, (off_t)where[i]), ==, 1);
         }
-        put(path, bytes, c.size);
         vmr_plugin_check_file(path, NULL);
-        g_free(bytes);
+        for (unsigned i = 0; i < 4; i++)
+            g_assert_cmpint(pwrite(fd, c.bytes + where[i], 1, (off_t)where[i]), ==, 1);
     }
+    g_assert_true(vmr_plugin_check_file(path, NULL));
     g_rand_free(rand);
+    close(fd);
     g_free(path);
     g_free(c.bytes);
 }
@@ -266,12 +280,25 @@ static void test_class_tables(void)
 {
     static const char *const names[] = {"x", "y", NULL};
     const VmrProperty properties[] = {
-        {.name = "a", .type = VMR_PROP_U32, .offset = offsetof(Thing, a), .default_text = "12",
-         .min = 1, .max = 8, .doc = "x"},
-        {.name = "b", .type = VMR_PROP_ENUM, .offset = offsetof(Thing, a), .names = names, .doc = "x"},
+        {.name = "a",
+         .type = VMR_PROP_U32,
+         .offset = offsetof(Thing, a),
+         .default_text = "12",
+         .min = 1,
+         .max = 8,
+         .doc = "x"},
+        {.name = "b",
+         .type = VMR_PROP_ENUM,
+         .offset = offsetof(Thing, a),
+         .names = names,
+         .doc = "x"},
         {.name = "c", .type = VMR_PROP_LINK, .offset = offsetof(Thing, link), .doc = "x"},
-        {.name = "plugin", .type = VMR_PROP_U64, .offset = offsetof(Thing, size),
-         .flags = VMR_PROP_REQUIRED, .default_text = "1", .doc = "x"},
+        {.name = "plugin",
+         .type = VMR_PROP_U64,
+         .offset = offsetof(Thing, size),
+         .flags = VMR_PROP_REQUIRED,
+         .default_text = "1",
+         .doc = "x"},
         {.name = "d", .type = (VmrPropertyType)77, .offset = offsetof(Thing, b), .doc = "x"},
         {0},
     };
@@ -283,7 +310,11 @@ static void test_class_tables(void)
         {0},
     };
     const VmrLine lines[] = {
-        {.name = "irq", .direction = VMR_LINE_OUT, .count = 3, .offset = offsetof(Thing, irq), .doc = "x"},
+        {.name = "irq",
+         .direction = VMR_LINE_OUT,
+         .count = 3,
+         .offset = offsetof(Thing, irq),
+         .doc = "x"},
         {.name = "in", .direction = VMR_LINE_IN, .count = 0, .changed = changed, .doc = "x"},
         {.name = "in2", .direction = VMR_LINE_IN, .count = 1, .doc = "x"},
         {0},

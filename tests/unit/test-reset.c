@@ -79,8 +79,8 @@ static int ask(FixtureCpu *cpu, void *data)
     if (cpu->cpu->index)
         return VMR_EXIT_HALTED;
     if (__atomic_add_fetch(&r->calls, 1, __ATOMIC_SEQ_CST) % 10 == 0)
-        vmr_request(&r->chip->base, r->chip->resets <= r->want_resets ? VMR_REQUEST_RESET : r->request,
-                    r->code);
+        vmr_request(&r->chip->base,
+                    r->chip->resets <= r->want_resets ? VMR_REQUEST_RESET : r->request, r->code);
     return GO_ON;
 }
 

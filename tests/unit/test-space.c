@@ -63,7 +63,8 @@ PAD_REGION(3)
 
 static const VmrRegion pad_regions[] = {
     {.name = "any", .kind = VMR_REGION_MMIO, .size = 4096, .read = read0, .write = write0},
-    {.name = "bytes", .kind = VMR_REGION_PIO, .size = 8, .impl_max = 1, .read = read1, .write = write1},
+    {.name = "bytes", .kind = VMR_REGION_PIO, .size = 8, .impl_max = 1, .read = read1,
+     .write = write1},
     {.name = "words", .kind = VMR_REGION_MMIO, .size = 4096, .impl_min = 4, .impl_max = 4,
      .read = read2, .write = write2, .flags = VMR_REGION_OVERLAY},
     {.name = "strict", .kind = VMR_REGION_MMIO, .size = 4096, .valid_min = 2, .valid_max = 4,

@@ -68,13 +68,14 @@ static VmrMachine *make(const char *text, VmrConfig **config)
 static void test_made(void)
 {
     VmrConfig *config;
-    VmrMachine *m = make(MACHINE "[device a]\nplugin = test-chip\nbus = bus0\nregs = 0x100\nmode = slow\n"
-                                 "number = 0x9\nfile = x/y\ntext = hello\nchardev = c0\n"
-                                 "irq = !b:1 + b:ping + cpu0:nmi\nout = b:in:7-4\n"
-                                 "[device b]\nplugin = test-chip\nbus = bus0\nregs = 0x108\n"
-                                 "out = none, a:2, , machine:reset\nram = 0x10000000\nchardev = none\n" BUS
-                                 "[chardev c0]\ntype = null\n",
-                         &config);
+    VmrMachine *m =
+        make(MACHINE "[device a]\nplugin = test-chip\nbus = bus0\nregs = 0x100\nmode = slow\n"
+                     "number = 0x9\nfile = x/y\ntext = hello\nchardev = c0\n"
+                     "irq = !b:1 + b:ping + cpu0:nmi\nout = b:in:7-4\n"
+                     "[device b]\nplugin = test-chip\nbus = bus0\nregs = 0x108\n"
+                     "out = none, a:2, , machine:reset\nram = 0x10000000\nchardev = none\n" BUS
+                     "[chardev c0]\ntype = null\n",
+             &config);
     g_assert_cmpuint(m->devices->len, ==, 3);
     g_assert_cmpuint(m->realize_order->len, ==, 3);
     const VmrDeviceHandle *first = g_ptr_array_index(m->realize_order, 0);
@@ -114,31 +115,32 @@ static void test_made(void)
 
 static void test_all_at_once(void)
 {
-    expect_errors("[machine]\naccel = interp,kmv\nmemry = 1M\ncpus = 65\n"
-                  "[device bus0]\nplugin = test-buss\n"
-                  "[device a]\nplugin = test-chip\nbus = bus1\nregs = 0x100\nnumber = 10\nmode = fst\n"
-                  "room = 4Q\ntxt = x\nirq = b:1\nchardev = c1\n"
-                  "[device b]\nplugin = test-chip\nregs = 0x104\nout = a:8, a:9\n"
-                  "[drive d]\ntype = qcow2\n[chardev c0]\ntype = nul\npath = /x\n[boot]\nkernl = x\n",
-                  "m.conf:4: [machine] cpus: '65': a number, 1..64 is wanted\n"
-                  "m.conf:3: [machine] memry: unknown key; did you mean 'memory'?\n"
-                  "m.conf:27: [boot] kernl: unknown key; did you mean 'kernel'?\n"
-                  "m.conf:2: [machine] accel: unknown accelerator 'kmv'; did you mean 'kvm'?\n"
-                  "m.conf:24: [chardev c0] type: no type \"nul\"; did you mean \"null\"?\n"
-                  "m.conf:22: [drive d] type: no back end type 'qcow2' is built in\n"
-                  "m.conf:6: [device bus0] plugin: no plugin 'test-buss' in PLUGINS; did you mean "
-                  "'test-bus'?\n"
-                  "m.conf:11: [device a] number: '10': a number, 1..9, Hz is wanted\n"
-                  "m.conf:12: [device a] mode: 'fst': one of slow, fast is wanted; did you mean "
-                  "'fast'?\n"
-                  "m.conf:13: [device a] room: '4Q': a size (64K, 512M, 2G) is wanted\n"
-                  "m.conf:9: [device a] bus: there is no [device bus1]; did you mean 'bus0'?\n"
-                  "m.conf:16: [device a] chardev: there is no [chardev c1]; did you mean 'c0'?\n"
-                  "m.conf:14: [device a] txt: unknown key; did you mean 'text'?\n"
-                  "m.conf:17: [device b] bus: it must be set: The bus it sits on\n"
-                  "m.conf:20: [device b] out: input in of a has members 0..7, not 8\n"
-                  "m.conf:20: [device b] out: input in of a has members 0..7, not 9\n"
-                  "m.conf:19: [device b] regs: 0x104..0x10b overlaps a.regs at 0x100..0x107\n");
+    expect_errors(
+        "[machine]\naccel = interp,kmv\nmemry = 1M\ncpus = 65\n"
+        "[device bus0]\nplugin = test-buss\n"
+        "[device a]\nplugin = test-chip\nbus = bus1\nregs = 0x100\nnumber = 10\nmode = fst\n"
+        "room = 4Q\ntxt = x\nirq = b:1\nchardev = c1\n"
+        "[device b]\nplugin = test-chip\nregs = 0x104\nout = a:8, a:9\n"
+        "[drive d]\ntype = qcow2\n[chardev c0]\ntype = nul\npath = /x\n[boot]\nkernl = x\n",
+        "m.conf:4: [machine] cpus: '65': a number, 1..64 is wanted\n"
+        "m.conf:3: [machine] memry: unknown key; did you mean 'memory'?\n"
+        "m.conf:27: [boot] kernl: unknown key; did you mean 'kernel'?\n"
+        "m.conf:2: [machine] accel: unknown accelerator 'kmv'; did you mean 'kvm'?\n"
+        "m.conf:24: [chardev c0] type: no type \"nul\"; did you mean \"null\"?\n"
+        "m.conf:22: [drive d] type: no back end type 'qcow2' is built in\n"
+        "m.conf:6: [device bus0] plugin: no plugin 'test-buss' in PLUGINS; did you mean "
+        "'test-bus'?\n"
+        "m.conf:11: [device a] number: '10': a number, 1..9, Hz is wanted\n"
+        "m.conf:12: [device a] mode: 'fst': one of slow, fast is wanted; did you mean "
+        "'fast'?\n"
+        "m.conf:13: [device a] room: '4Q': a size (64K, 512M, 2G) is wanted\n"
+        "m.conf:9: [device a] bus: there is no [device bus1]; did you mean 'bus0'?\n"
+        "m.conf:16: [device a] chardev: there is no [chardev c1]; did you mean 'c0'?\n"
+        "m.conf:14: [device a] txt: unknown key; did you mean 'text'?\n"
+        "m.conf:17: [device b] bus: it must be set: The bus it sits on\n"
+        "m.conf:20: [device b] out: input in of a has members 0..7, not 8\n"
+        "m.conf:20: [device b] out: input in of a has members 0..7, not 9\n"
+        "m.conf:19: [device b] regs: 0x104..0x10b overlaps a.regs at 0x100..0x107\n");
 }
 
 static void test_machine_keys(void)
@@ -149,45 +151,53 @@ static void test_machine_keys(void)
                   "m.conf:2: [machine] memory: RAM is made of whole 4 KiB pages\n");
     expect_errors("[machine]\nmemory = 2M\nmemory-map = 0-0xfffff\n",
                   "m.conf:2: [machine] memory: 1048576 bytes do not fit into memory-map\n");
-    expect_errors("[machine]\nmemory-map = 0x100000-0x1fffff, 0-0xfffff\n",
-                  "m.conf:2: [machine] memory-map: '0-0xfffff': ranges are ascending and do not overlap\n");
-    expect_errors("[machine]\nmemory-map = 0-, 4G-\n",
-                  "m.conf:2: [machine] memory-map: '4G-': ranges are ascending and do not overlap\n");
+    expect_errors(
+        "[machine]\nmemory-map = 0x100000-0x1fffff, 0-0xfffff\n",
+        "m.conf:2: [machine] memory-map: '0-0xfffff': ranges are ascending and do not overlap\n");
+    expect_errors(
+        "[machine]\nmemory-map = 0-, 4G-\n",
+        "m.conf:2: [machine] memory-map: '4G-': ranges are ascending and do not overlap\n");
     expect_errors("[machine]\nmemory-map = 0-5\n",
                   "m.conf:2: [machine] memory-map: '0-5': a range is made of whole 4 KiB pages\n");
     expect_errors("[machine]\nmemory-map = 5\n",
                   "m.conf:2: [machine] memory-map: '5': FIRST-LAST is wanted\n");
-    expect_errors("[machine]\non-reset = explode\narch = x86-64\n",
-                  "m.conf:3: [machine] arch: 'x86-64': one of x86_64, riscv64, aarch64 is wanted; did "
-                  "you mean 'x86_64'?\n"
-                  "m.conf:2: [machine] on-reset: 'explode': one of reset, exit is wanted\n");
-    expect_errors("[machine]\ninterrupt-controller = bus1\n" BUS,
-                  "m.conf:2: [machine] interrupt-controller: there is no [device bus1]; did you mean "
-                  "'bus0'?\n");
+    expect_errors(
+        "[machine]\non-reset = explode\narch = x86-64\n",
+        "m.conf:3: [machine] arch: 'x86-64': one of x86_64, riscv64, aarch64 is wanted; did "
+        "you mean 'x86_64'?\n"
+        "m.conf:2: [machine] on-reset: 'explode': one of reset, exit is wanted\n");
+    expect_errors(
+        "[machine]\ninterrupt-controller = bus1\n" BUS,
+        "m.conf:2: [machine] interrupt-controller: there is no [device bus1]; did you mean "
+        "'bus0'?\n");
     expect_errors("[machine]\ninterrupt-controller = bus0\n" BUS,
                   "m.conf:2: [machine] interrupt-controller: bus0 (test-bus) does not offer "
                   "vmr.x86-intc/1\n");
-    expect_errors("[machine]\ncpus = ${VMRUN_NO_SUCH_VARIABLE_AT_ALL}\n[device a]\nplugin = ${no}\n",
-                  "m.conf:2: [machine] cpus: ${VMRUN_NO_SUCH_VARIABLE_AT_ALL} is neither in [vars] nor "
-                  "in the environment\n"
-                  "m.conf:4: [device a] plugin: ${no} is neither in [vars] nor in the environment\n");
+    expect_errors(
+        "[machine]\ncpus = ${VMRUN_NO_SUCH_VARIABLE_AT_ALL}\n[device a]\nplugin = ${no}\n",
+        "m.conf:2: [machine] cpus: ${VMRUN_NO_SUCH_VARIABLE_AT_ALL} is neither in [vars] nor "
+        "in the environment\n"
+        "m.conf:4: [device a] plugin: ${no} is neither in [vars] nor in the environment\n");
 }
 
 static void test_links(void)
 {
-    expect_errors(MACHINE BUS CHIP("a") "regs = 0x10\n[device b]\nplugin = test-chip\nregs = 0x20\nbus = a\n",
-                  "m.conf:13: [device b] bus: a (test-chip) does not offer test.bus/1\n");
+    expect_errors(
+        MACHINE BUS CHIP("a") "regs = 0x10\n[device b]\nplugin = test-chip\nregs = 0x20\nbus = a\n",
+        "m.conf:13: [device b] bus: a (test-chip) does not offer test.bus/1\n");
     expect_errors(MACHINE "[device b0]\nplugin = test-bus\nparent = b1\n"
                           "[device b1]\nplugin = test-bus\nparent = b2\n"
                           "[device b2]\nplugin = test-bus\nparent = b1\n",
                   "m.conf:7: [device b1]: links go in a circle: b1 -> b2 -> b1\n");
     expect_errors(MACHINE "[device b0]\nplugin = test-bus\nparent = b0\n",
                   "m.conf:4: [device b0]: links go in a circle: b0 -> b0\n");
-    expect_errors(MACHINE BUS CHIP("a") "regs = 0x10\nchardev = c\n" CHIP("b") "regs = 0x20\nchardev = c\n"
-                                        "[chardev c]\ntype = null\nxyz = 1\n",
+    expect_errors(MACHINE BUS CHIP("a") "regs = 0x10\nchardev = c\n" CHIP(
+                      "b") "regs = 0x20\nchardev = c\n"
+                           "[chardev c]\ntype = null\nxyz = 1\n",
                   "m.conf:18: [chardev c] xyz: unknown key\n"
                   "m.conf:15: [device b] chardev: c is taken by a\n");
-    expect_errors(MACHINE "[device a]\nregs = 1\n", "m.conf:4: [device a] plugin: it must be set\n");
+    expect_errors(MACHINE "[device a]\nregs = 1\n",
+                  "m.conf:4: [device a] plugin: it must be set\n");
     expect_errors(MACHINE "[device b0]\nplugin = test-bus\nparent =\n", "");
 }
 
@@ -199,14 +209,16 @@ static void test_regions(void)
                   "m.conf:9: [device a] regs: the region must be placed: Registers\n");
     expect_errors(WITH("regs = 0xfff9\n"),
                   "m.conf:9: [device a] regs: 0xfff9: it ends beyond I/O port 0xffff\n");
-    expect_errors(WITH("regs = 0xffffffffffffffff\n"),
-                  "m.conf:9: [device a] regs: 0xffffffffffffffff: it ends beyond I/O port 0xffff\n");
+    expect_errors(
+        WITH("regs = 0xffffffffffffffff\n"),
+        "m.conf:9: [device a] regs: 0xffffffffffffffff: it ends beyond I/O port 0xffff\n");
     expect_errors(WITH("regs = mem:0xfffffffffffffff8\n"),
                   "m.conf:9: [device a] regs: mem:0xfffffffffffffff8: it ends beyond 52 bits of "
                   "address\n");
-    expect_errors(WITH("regs = port 3\n"),
-                  "m.conf:9: [device a] regs: 'port 3': an address is wanted, as 0x3f8, io:0x3f8 or "
-                  "mem:0xfee00000\n");
+    expect_errors(
+        WITH("regs = port 3\n"),
+        "m.conf:9: [device a] regs: 'port 3': an address is wanted, as 0x3f8, io:0x3f8 or "
+        "mem:0xfee00000\n");
     expect_errors(WITH("regs = io:0xfff8\nwindow = 4G\nram = io:0\n"),
                   "m.conf:11: [device a] ram: io:0: memory cannot be in the I/O space\n");
     expect_errors(WITH("regs = 1\nram = 0x10000800\n"),
@@ -223,21 +235,27 @@ static void test_lines(void)
     expect_errors(WIRED("irq = c:1\n"), "m.conf:10: [device a] irq: there is no device 'c'\n");
     expect_errors(WIRED("irq = bus:1\n"),
                   "m.conf:10: [device a] irq: there is no device 'bus'; did you mean 'bus0'?\n");
-    expect_errors(WIRED("irq = bus0:1\n"), "m.conf:10: [device a] irq: bus0 (test-bus) has no inputs\n");
-    expect_errors(WIRED("irq = a:pong\n"),
-                  "m.conf:10: [device a] irq: a (test-chip) has no input 'pong'; did you mean 'ping'?\n");
-    expect_errors(WIRED("irq = a:irq\n"),
-                  "m.conf:10: [device a] irq: a (test-chip) has no input 'irq'; did you mean 'in'?\n");
+    expect_errors(WIRED("irq = bus0:1\n"),
+                  "m.conf:10: [device a] irq: bus0 (test-bus) has no inputs\n");
+    expect_errors(
+        WIRED("irq = a:pong\n"),
+        "m.conf:10: [device a] irq: a (test-chip) has no input 'pong'; did you mean 'ping'?\n");
+    expect_errors(
+        WIRED("irq = a:irq\n"),
+        "m.conf:10: [device a] irq: a (test-chip) has no input 'irq'; did you mean 'in'?\n");
     expect_errors(WIRED("irq = a\n"),
                   "m.conf:10: [device a] irq: input in of a has 8 members: write a:in:N\n");
-    expect_errors(WIRED("irq = a:in:x\n"), "m.conf:10: [device a] irq: 'x' is no number of an input\n");
+    expect_errors(WIRED("irq = a:in:x\n"),
+                  "m.conf:10: [device a] irq: 'x' is no number of an input\n");
     expect_errors(WIRED("irq = a:99999999999999999999\n"),
                   "m.conf:10: [device a] irq: '99999999999999999999' is no number of an input\n");
-    expect_errors(WIRED("irq = a:in:1:2\n"),
-                  "m.conf:10: [device a] irq: 'a:in:1:2' is no input: DEVICE:N or DEVICE:GROUP:N is "
-                  "wanted\n");
-    expect_errors(WIRED("irq = !\n"),
-                  "m.conf:10: [device a] irq: '!' is no input: DEVICE:N or DEVICE:GROUP:N is wanted\n");
+    expect_errors(
+        WIRED("irq = a:in:1:2\n"),
+        "m.conf:10: [device a] irq: 'a:in:1:2' is no input: DEVICE:N or DEVICE:GROUP:N is "
+        "wanted\n");
+    expect_errors(
+        WIRED("irq = !\n"),
+        "m.conf:10: [device a] irq: '!' is no input: DEVICE:N or DEVICE:GROUP:N is wanted\n");
     expect_errors(WIRED("irq = a:1, a:2\n"),
                   "m.conf:10: [device a] irq: it wires 2 outputs; irq of test-chip has 1\n");
     expect_errors(WIRED("out = a:0-4\n"),
@@ -246,9 +264,10 @@ static void test_lines(void)
                   "m.conf:10: [device a] out: 'a:0-1 + a:2': a range of inputs stands alone\n");
     expect_errors(WIRED("irq = cpu1:nmi\n"),
                   "m.conf:10: [device a] irq: there is no cpu1: [machine] cpus is 1\n");
-    expect_errors(WIRED("irq = cpu0:nmx\n"),
-                  "m.conf:10: [device a] irq: of cpu0, one of intr, nmi, smi, init is wanted; did you "
-                  "mean 'nmi'?\n");
+    expect_errors(
+        WIRED("irq = cpu0:nmx\n"),
+        "m.conf:10: [device a] irq: of cpu0, one of intr, nmi, smi, init is wanted; did you "
+        "mean 'nmi'?\n");
     expect_errors(WIRED("irq = machine\n"),
                   "m.conf:10: [device a] irq: of machine, one of a20, reset, poweroff is wanted\n");
     expect_errors(WIRED("in = a:1\n"),
@@ -288,9 +307,10 @@ static void test_realized(void)
     GError *error = NULL;
     VmrConfig *config;
     uint64_t value = 0;
-    VmrMachine *m = make("[machine]\nmemory = 2M\nmemory-map = 0-0xfffff, 4G-\n" BUS CHIP(
-                             "a") "regs = 0x100\nirq = b:7\nout = b:0-3\n" CHIP("b") "regs = 0x108\n"
-                                  "window = 0xd0000000\nroom = 64\nram = 0xe0000000\n",
+    VmrMachine *m = make("[machine]\nmemory = 2M\nmemory-map = 0-0xfffff, 4G-\n" BUS
+                             CHIP("a") "regs = 0x100\nirq = b:7\nout = b:0-3\n" CHIP(
+                                 "b") "regs = 0x108\n"
+                                      "window = 0xd0000000\nroom = 64\nram = 0xe0000000\n",
                          &config);
     m->accel = &fake;
     g_assert_true(vmr_machine_realize(m, &error));

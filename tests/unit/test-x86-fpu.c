@@ -96,8 +96,8 @@ static void fault(int sig, siginfo_t *info, void *context)
 static bool set_up(void)
 {
     if (!code_page) {
-        code_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-                         -1, 0);
+        code_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         struct sigaction sa = { .sa_sigaction = fault, .sa_flags = SA_SIGINFO };
         sigaction(SIGFPE, &sa, NULL);
     }
@@ -120,9 +120,10 @@ static uint64_t r64(void)
 static uint32_t random_f32(void)
 {
     static const uint32_t corners[] = {
-        0, 1, 0x7fffff, 0x800000, 0x800001, 0x3f800000, 0x3f800001, 0x3f7fffff, 0x3f000000,
-        0x40200000, 0x40600000, 0x4b000001, 0x4f000000, 0x4effffff, 0x5f000000, 0x7f7fffff, 0x7f800000, 0x7f800001,
-        0x7fbfffff, 0x7fc00000, 0x7fc12345, 0x400000, 0x1f000000, 0x20000000, 0x00ffffff,
+        0,          1,          0x7fffff,   0x800000,   0x800001,   0x3f800000, 0x3f800001,
+        0x3f7fffff, 0x3f000000, 0x40200000, 0x40600000, 0x4b000001, 0x4f000000, 0x4effffff,
+        0x5f000000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fc12345,
+        0x400000,   0x1f000000, 0x20000000, 0x00ffffff,
     };
     if (r32() & 1)
         return corners[r32() % G_N_ELEMENTS(corners)] | (r32() & 0x80000000);
@@ -276,19 +277,24 @@ static void check_sse(const X86SseInsn *insn, Encoding *e)
         expect_xm = X86_SSE_XM;
     }
 
-    void *reg = insn->reg == X86_OPK_GPR ? &gpr[1] : insn->reg ? x86_sse_reg(&f, insn->reg, 1) : NULL;
-    void *rm = memory ? &buffer : insn->rm == X86_OPK_GPR ? (void *)&gpr[2] : x86_sse_reg(&f, insn->rm, 2);
+    void *reg = insn->reg == X86_OPK_GPR ? &gpr[1]
+                : insn->reg              ? x86_sse_reg(&f, insn->reg, 1)
+                                         : NULL;
+    void *rm = memory                    ? &buffer
+               : insn->rm == X86_OPK_GPR ? (void *)&gpr[2]
+                                         : x86_sse_reg(&f, insn->rm, 2);
     bool store = insn->flags & X86_SSE_STORE;
     uint32_t res = insn->fn(&f, store ? rm : reg, store ? reg : rm,
                             e->imm | (e->rexw ? X86_SSE_IMM_REXW : 0));
     if (insn->flags & X86_SSE_RES_CX)
         gpr[1] = f.res_cx;
 
-    char *what = g_strdup_printf(
-        "%s map %u prefix %u %02x/%02x imm %02x w %d mxcsr %x: xmm1 %016lx%016lx xmm2 %016lx%016lx mm1 %lx mm2 %lx mem %016lx%016lx",
-        insn->name, e->map, e->prefix, e->opcode, e->modrm, e->imm, e->rexw, mxcsr_before,
-        before.xmm[1].q[1], before.xmm[1].q[0], before.xmm[2].q[1], before.xmm[2].q[0],
-        before.mm[1], before.mm[2], mem_before.q[1], mem_before.q[0]);
+    char *what = g_strdup_printf("%s map %u prefix %u %02x/%02x imm %02x w %d mxcsr %x: xmm1 "
+                                 "%016lx%016lx xmm2 %016lx%016lx mm1 %lx mm2 %lx mem %016lx%016lx",
+                                 insn->name, e->map, e->prefix, e->opcode, e->modrm, e->imm,
+                                 e->rexw, mxcsr_before, before.xmm[1].q[1], before.xmm[1].q[0],
+                                 before.xmm[2].q[1], before.xmm[2].q[0], before.mm[1], before.mm[2],
+                                 mem_before.q[1], mem_before.q[0]);
     /* Left out by the library: whether an unmasked over- or underflow is inexact without bounds. */
     uint32_t ignore = expect_xm && c.mxcsr & ~(c.mxcsr >> 7) & 0x18 ? 0x20 : 0;
     bool ok = (res & X86_SSE_XM) == expect_xm && !((f.mxcsr ^ c.mxcsr) & ~ignore);
@@ -301,12 +307,16 @@ static void check_sse(const X86SseInsn *insn, Encoding *e)
         ok &= !memcmp(&buffer, &mem, size) && !memcmp(mem.b + size, mem_before.b + size, 16 - size);
     if (!ok) {
         g_test_message("%s", what);
-        g_test_message("host xm %d mxcsr %x fl %lx xmm0 %016lx%016lx xmm1 %016lx%016lx xmm2 %016lx%016lx mm1 %lx mm2 %lx rcx %lx rdx %lx mem %016lx",
-                       !!expect_xm, c.mxcsr, c.rflags & 0x8d5, c.xmm[0].q[1], c.xmm[0].q[0], c.xmm[1].q[1], c.xmm[1].q[0],
-                       c.xmm[2].q[1], c.xmm[2].q[0], c.mm[1], c.mm[2], c.rcx, c.rdx, mem.q[0]);
-        g_test_message("ours res %x mxcsr %x xmm0 %016lx%016lx xmm1 %016lx%016lx xmm2 %016lx%016lx mm1 %lx mm2 %lx rcx %lx rdx %lx mem %016lx",
-                       res, f.mxcsr, f.xmm[0].q[1], f.xmm[0].q[0], f.xmm[1].q[1], f.xmm[1].q[0], f.xmm[2].q[1],
-                       f.xmm[2].q[0], f.r[1].mant, f.r[2].mant, gpr[1], gpr[2], buffer.q[0]);
+        g_test_message("host xm %d mxcsr %x fl %lx xmm0 %016lx%016lx xmm1 %016lx%016lx xmm2 "
+                       "%016lx%016lx mm1 %lx mm2 %lx rcx %lx rdx %lx mem %016lx",
+                       !!expect_xm, c.mxcsr, c.rflags & 0x8d5, c.xmm[0].q[1], c.xmm[0].q[0],
+                       c.xmm[1].q[1], c.xmm[1].q[0], c.xmm[2].q[1], c.xmm[2].q[0], c.mm[1], c.mm[2],
+                       c.rcx, c.rdx, mem.q[0]);
+        g_test_message("ours res %x mxcsr %x xmm0 %016lx%016lx xmm1 %016lx%016lx xmm2 %016lx%016lx "
+                       "mm1 %lx mm2 %lx rcx %lx rdx %lx mem %016lx",
+                       res, f.mxcsr, f.xmm[0].q[1], f.xmm[0].q[0], f.xmm[1].q[1], f.xmm[1].q[0],
+                       f.xmm[2].q[1], f.xmm[2].q[0], f.r[1].mant, f.r[2].mant, gpr[1], gpr[2],
+                       buffer.q[0]);
         g_test_fail();
     }
     g_free(what);
@@ -327,10 +337,14 @@ static void test_sse(gconstpointer data)
             continue;
         e.modrm = (key & 1 ? 0xc2 : 0x02) | ext << 3;
         const X86SseInsn *insn = x86_sse_lookup(map, e.prefix, (uint8_t)e.opcode, e.modrm);
-        if (!insn || insn->flags & X86_SSE_MASKMOV || !host_has(insn->feature) || !insn->fn)
+        if (!insn || insn->flags & X86_SSE_MASKMOV || !host_has(insn->feature))
             continue;
-        if (insn->fn && !strcmp(insn->name, "emms"))
+        if (!strcmp(insn->name, "emms"))
             continue;
+#ifdef X86_FP_SOFT /* the software's approximations are others than the host's */
+        if (g_str_has_prefix(insn->name, "rcp") || g_str_has_prefix(insn->name, "rsqrt"))
+            continue;
+#endif
         known++;
         unsigned count = g_test_slow() ? 20000 : insn->flags & X86_SSE_FP ? 600 : 150;
         for (unsigned i = 0; i < count && !g_test_failed(); i++)
@@ -345,18 +359,45 @@ static void test_sse(gconstpointer data)
 static X86FpReg random_f80(void)
 {
     static const X86FpReg corners[] = {
-        { 0, 0 }, { 1, 0 }, { 0x7fffffffffffffff, 0 }, { 0x8000000000000000, 0 },
-        { 0x8000000000000001, 0 }, { 0x8000000000000000, 1 }, { 0xffffffffffffffff, 1 },
-        { 0x8000000000000000, 0x3fff }, { 0x8000000000000001, 0x3fff }, { 0xffffffffffffffff, 0x3ffe },
-        { 0x8000000000000000, 0x3ffe }, { 0x8000000000000000, 0x4000 }, { 0xa000000000000000, 0x4000 },
-        { 0xffffffffffffffff, 0x7ffe }, { 0x8000000000000000, 0x7fff }, { 0x8000000000000001, 0x7fff },
-        { 0xbfffffffffffffff, 0x7fff }, { 0xc000000000000000, 0x7fff }, { 0xc123456789abcdef, 0x7fff },
-        { 0, 0x7fff }, { 1, 0x7fff }, { 0x4000000000000000, 0x4000 }, { 0, 1 }, { 0, 0x4010 },
-        { 0xfffffffffffffffe, 0x403d }, { 0x8000000000000000, 0x403e }, { 0xde0b6b3a763ffff0, 0x403a },
-        { 0xde0b6b3a76400000, 0x403a }, { 0xc90fdaa22168c235, 0x3ffe }, { 0x8000000000000000, 0x407e },
-        { 0xfffff80000000000, 0x407e }, { 0xffffff0000000000, 0x407e }, { 0xffffff7fffffffff, 0x407e },
-        { 0xfffffffffffffc00, 0x43fe }, { 0xfffffffffffffbff, 0x43fe }, { 0xffffffffffffffff, 0x3c00 },
-        { 0x8000000000000000, 0x3f80 }, { 0x8000000000000000, 0x3f6a }, { 0x8000000000000000, 0x3bcd },
+        { 0, 0 },
+        { 1, 0 },
+        { 0x7fffffffffffffff, 0 },
+        { 0x8000000000000000, 0 },
+        { 0x8000000000000001, 0 },
+        { 0x8000000000000000, 1 },
+        { 0xffffffffffffffff, 1 },
+        { 0x8000000000000000, 0x3fff },
+        { 0x8000000000000001, 0x3fff },
+        { 0xffffffffffffffff, 0x3ffe },
+        { 0x8000000000000000, 0x3ffe },
+        { 0x8000000000000000, 0x4000 },
+        { 0xa000000000000000, 0x4000 },
+        { 0xffffffffffffffff, 0x7ffe },
+        { 0x8000000000000000, 0x7fff },
+        { 0x8000000000000001, 0x7fff },
+        { 0xbfffffffffffffff, 0x7fff },
+        { 0xc000000000000000, 0x7fff },
+        { 0xc123456789abcdef, 0x7fff },
+        { 0, 0x7fff },
+        { 1, 0x7fff },
+        { 0x4000000000000000, 0x4000 },
+        { 0, 1 },
+        { 0, 0x4010 },
+        { 0xfffffffffffffffe, 0x403d },
+        { 0x8000000000000000, 0x403e },
+        { 0xde0b6b3a763ffff0, 0x403a },
+        { 0xde0b6b3a76400000, 0x403a },
+        { 0xc90fdaa22168c235, 0x3ffe },
+        { 0x8000000000000000, 0x407e },
+        { 0xfffff80000000000, 0x407e },
+        { 0xffffff0000000000, 0x407e },
+        { 0xffffff7fffffffff, 0x407e },
+        { 0xfffffffffffffc00, 0x43fe },
+        { 0xfffffffffffffbff, 0x43fe },
+        { 0xffffffffffffffff, 0x3c00 },
+        { 0x8000000000000000, 0x3f80 },
+        { 0x8000000000000000, 0x3f6a },
+        { 0x8000000000000000, 0x3bcd },
     };
     unsigned how = r32() % 8;
     X86FpReg v = { r64(), (uint16_t)r32() };
@@ -367,7 +408,8 @@ static X86FpReg random_f80(void)
     else if (how == 5)
         v.mant |= 1ull << 63, v.se = (uint16_t)(0x3fff + r32() % 2200 - 1100);
     else if (how == 6)
-        v.mant = (v.mant | 1ull << 63) & ~0ull << (20 + r32() % 43), v.se = (uint16_t)(0x3fff + r32() % 12);
+        v.mant = (v.mant | 1ull << 63) & ~0ull << (20 + r32() % 43),
+        v.se = (uint16_t)(0x3fff + r32() % 12);
     if (r32() & 1)
         v.se ^= 0x8000;
     return v;
@@ -434,7 +476,7 @@ static bool check_x87(const X86X87Insn *insn, unsigned opcode, unsigned modrm, b
     x86_fxsave(&f, image, true, true);
     c.rax = r64();
     c.rdx = (uintptr_t)mem;
-    uint32_t eflags = 0x202 | (r32() & 0x45);
+    uint32_t eflags = 0x202 | (r32() & 0x8d5);
     c.rflags = eflags;
     uint64_t rax = c.rax;
     uint8_t *p = code_page;
@@ -459,7 +501,7 @@ static bool check_x87(const X86X87Insn *insn, unsigned opcode, unsigned modrm, b
             ok &= f.r[i].mant == host.r[i].mant && f.r[i].se == host.r[i].se;
     }
     if (insn->flags & X86_X87_EFLAGS)
-        ok &= (res & 0x45) == (c.rflags & 0x45);
+        ok &= (res & 0x8d5) == (c.rflags & 0x8d5);
     if (insn->flags & X86_X87_STORE) {
         size_t step = op16 ? 2 : 4;
         if (insn->mem_size >= 14) {
@@ -470,19 +512,23 @@ static bool check_x87(const X86X87Insn *insn, unsigned opcode, unsigned modrm, b
     }
     if (ok)
         return true;
-    g_test_message("%s %02x %02x 16-bit %d: cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti %04x.%016lx mem %02x%02x.%016lx",
-                   insn->name, opcode, modrm, op16, before.cw, before.sw, before.tag,
-                   before.r[before.sw >> 11 & 7].se, before.r[before.sw >> 11 & 7].mant,
-                   before.r[((before.sw >> 11) + 1) & 7].se, before.r[((before.sw >> 11) + 1) & 7].mant,
-                   before.r[((before.sw >> 11) + modrm) & 7].se, before.r[((before.sw >> 11) + modrm) & 7].mant,
-                   mem[9], mem[8], *(uint64_t *)mem);
+    g_test_message(
+        "%s %02x %02x 16-bit %d: cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti "
+        "%04x.%016lx mem %02x%02x.%016lx",
+        insn->name, opcode, modrm, op16, before.cw, before.sw, before.tag,
+        before.r[before.sw >> 11 & 7].se, before.r[before.sw >> 11 & 7].mant,
+        before.r[((before.sw >> 11) + 1) & 7].se, before.r[((before.sw >> 11) + 1) & 7].mant,
+        before.r[((before.sw >> 11) + modrm) & 7].se,
+        before.r[((before.sw >> 11) + modrm) & 7].mant, mem[9], mem[8], *(uint64_t *)mem);
     for (unsigned k = 0; k < 2; k++) {
         const X86Fpu *x = k ? &f : &host;
         unsigned t = x->sw >> 11;
-        g_test_message("%s cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti %04x.%016lx fl %lx mem %016lx",
+        g_test_message("%s cw %04x sw %04x tag %02x st0 %04x.%016lx st1 %04x.%016lx sti "
+                       "%04x.%016lx fl %lx mem %016lx",
                        k ? "ours" : "host", x->cw, x->sw, x->tag, x->r[t & 7].se, x->r[t & 7].mant,
                        x->r[(t + 1) & 7].se, x->r[(t + 1) & 7].mant, x->r[(t + modrm) & 7].se,
-                       x->r[(t + modrm) & 7].mant, k ? res : c.rflags & 0x45, *(uint64_t *)(k ? ours : mem));
+                       x->r[(t + modrm) & 7].mant, k ? res : c.rflags & 0x45,
+                       *(uint64_t *)(k ? ours : mem));
     }
     g_test_fail();
     return false;
@@ -502,11 +548,20 @@ static void test_x87(void)
             continue;
         if (op16 && modrm >= 0xc0)
             continue;
-        const X86X87Insn *insn = x86_x87_lookup((uint8_t)opcode, (uint8_t)modrm, op16 ? 0 : X86_X87_OP32);
+        const X86X87Insn *insn =
+            x86_x87_lookup((uint8_t)opcode, (uint8_t)modrm, op16 ? 0 : X86_X87_OP32);
         if (!insn || (insn->flags & X86_X87_SSE3 && !host_has(X86_FEAT_SSE3)))
             continue;
+#ifdef X86_FP_SOFT /* not exact in software */
+        static const uint8_t inexact[] = { 0xf0, 0xf1, 0xf2, 0xf3, 0xf5,
+                                           0xf8, 0xf9, 0xfb, 0xfe, 0xff };
+        if (opcode == 0xd9 && memchr(inexact, (int)modrm, sizeof(inexact)))
+            continue;
+#endif
         known++;
-        unsigned count = g_test_slow() ? 10000 : modrm < 0xc0 || (opcode == 0xd9 && modrm > 0xe0) ? 500 : 100;
+        unsigned count = g_test_slow()                                      ? 10000
+                         : modrm < 0xc0 || (opcode == 0xd9 && modrm > 0xe0) ? 500
+                                                                            : 100;
         for (unsigned i = 0; i < count && check_x87(insn, opcode, modrm, op16); i++)
             ;
     }

@@ -120,10 +120,11 @@ typedef struct X86SseInsn {
 } X86SseInsn;
 
 /*
- * map: 0 for 0F, 1 for 0F38, 2 for 0F3A.  prefix: 0 none, 1 66, 2 F3, 3 F2 (the last of F2/F3, which
- * go before 66).  NULL: no such instruction of this library (#UD if it is none of the executor's).
- * The answer fits this modrm: illegal register or memory forms give NULL; register and memory form
- * may have different descriptors.  EMMS (0F 77) has no ModRM byte: pass 0xc0 and fetch nothing.
+ * map: 0 for 0F, 1 for 0F38, 2 for 0F3A.  prefix: 0 none, 1 66, 2 F3, 3 F2 (the last of F2/F3,
+ * which go before 66).  NULL: no such instruction of this library (#UD if it is none of the
+ * executor's). The answer fits this modrm: illegal register or memory forms give NULL; register and
+ * memory form may have different descriptors.  EMMS (0F 77) has no ModRM byte: pass 0xc0 and fetch
+ * nothing.
  */
 const X86SseInsn *x86_sse_lookup(unsigned map, unsigned prefix, uint8_t opcode, unsigned modrm);
 
@@ -155,7 +156,7 @@ enum { /* X86X87Insn.flags */
     X86_X87_LOAD = 1 << 0,   /* the executor loads mem_size bytes into `mem` before */
     X86_X87_STORE = 1 << 1,  /* ... stores them after, unless the result has X86_X87_NO_STORE */
     X86_X87_WAIT = 1 << 2,   /* a pending exception is #MF instead (x86_x87_pending()) */
-    X86_X87_EFLAGS = 1 << 3, /* FCOMI and like: the result's ZF, PF, CF replace those three */
+    X86_X87_EFLAGS = 1 << 3, /* FCOMI and like: the result is the new OF..CF, as in SSE */
     X86_X87_AX = 1 << 4,     /* FNSTSW AX: `mem` is a 2-byte buffer, goes to AX */
     X86_X87_NOTE = 1 << 5,   /* not a control instruction: call x86_x87_note() */
     X86_X87_CMOV = 1 << 6,   /* reads EFLAGS; FCMOVcc, FCOMI: CPUID.CMOV */
@@ -184,7 +185,7 @@ const X86X87Insn *x86_x87_lookup(uint8_t opcode, uint8_t modrm, unsigned mode);
  * Executes one instruction.  mem: buffer for the memory operand (NULL in register forms but FNSTSW
  * AX).  eflags: for FCMOVcc.  A store pops, so the executor must know before the call that the
  * memory can be written (or keep a copy of *f to go back to).  Unmasked exceptions are left pending
- * in sw.ES.  Only NO_STORE and, for FCOMI, ZF/PF/CF come back.
+ * in sw.ES.  Only NO_STORE and, for FCOMI, EFLAGS come back.
  */
 uint32_t x86_x87_execute(X86Fpu *f, uint8_t opcode, uint8_t modrm, void *mem, unsigned mode,
                          uint32_t eflags);

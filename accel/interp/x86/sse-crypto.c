@@ -7,13 +7,15 @@
 
 #if defined(__x86_64__) && !defined(X86_FP_SOFT)
 #include <emmintrin.h>
-#define HOST_CRYPTO(feature, insn) do {                                                            \
-        if (__builtin_cpu_supports(feature)) {                                                     \
-            __m128i x = _mm_load_si128((const __m128i *)a), y = _mm_load_si128((const __m128i *)b); \
-            __asm__(insn " %1, %0" : "+x"(x) : "x"(y));                                            \
-            _mm_store_si128((__m128i *)a, x);                                                      \
-            return;                                                                                \
-        }                                                                                          \
+#define HOST_CRYPTO(feature, insn) \
+    do { \
+        if (__builtin_cpu_supports(feature)) { \
+            __m128i x = _mm_load_si128((const __m128i *)a), \
+                    y = _mm_load_si128((const __m128i *)b); \
+            __asm__(insn " %1, %0" : "+x"(x) : "x"(y)); \
+            _mm_store_si128((__m128i *)a, x); \
+            return; \
+        } \
     } while (0)
 #else
 #define HOST_CRYPTO(feature, insn) do { } while (0)
@@ -200,7 +202,8 @@ uint32_t x86_sha256rnds2_x(X86Fpu *f, void *dst, const void *src, unsigned imm)
     uint32_t A = s.d[3], B = s.d[2], C = d.d[3], D = d.d[2];
     uint32_t E = s.d[1], F = s.d[0], G = d.d[1], H = d.d[0];
     for (unsigned i = 0; i < 2; i++) {
-        uint32_t t = H + (ror(E, 6) ^ ror(E, 11) ^ ror(E, 25)) + ((E & F) ^ (~E & G)) + f->xmm[0].d[i];
+        uint32_t t =
+            H + (ror(E, 6) ^ ror(E, 11) ^ ror(E, 25)) + ((E & F) ^ (~E & G)) + f->xmm[0].d[i];
         uint32_t u = (ror(A, 2) ^ ror(A, 13) ^ ror(A, 22)) + ((A & B) ^ (A & C) ^ (B & C));
         H = G;
         G = F;

@@ -1,7 +1,7 @@
 /*
- * SSE arithmetic by the host's own SSE unit: x86-64 hosts only.  The guest's MXCSR is loaded with all
- * exceptions masked, the operation runs, and the flags come back, so that NaNs, rounding, DAZ, FTZ
- * and flags are the real ones.  Unmasked exceptions are found afterwards, from the flags.
+ * SSE arithmetic by the host's own SSE unit: x86-64 hosts only.  The guest's MXCSR is loaded with
+ * all exceptions masked, the operation runs, and the flags come back, so that NaNs, rounding, DAZ,
+ * FTZ and flags are the real ones.  Unmasked exceptions are found afterwards, from the flags.
  *
  * The host thread is taken to run with the ABI's MXCSR (0x1f80).  Only x86_fp_enter() and
  * x86_fp_leave() change it: an executor that keeps the guest's MXCSR loaded replaces these two.
@@ -35,11 +35,12 @@ static inline uint32_t fp_get_mxcsr(void)
 
 /*
  * Runs the statement that follows with the guest's MXCSR.  The statement may run twice, so it must
- * not change its inputs; its volatile asm stays between enter and leave.  xm becomes X86_SSE_XM when
- * the result must not be stored.
+ * not change its inputs; its volatile asm stays between enter and leave.  xm becomes X86_SSE_XM
+ * when the result must not be stored.
  */
-#define FP_RUN(f, xm)                                                                              \
-    for (uint32_t tiny_ = 0, pass_ = x86_fp_enter(f); pass_; pass_ = x86_fp_leave(f, pass_, &tiny_, &xm))
+#define FP_RUN(f, xm) \
+    for (uint32_t tiny_ = 0, pass_ = x86_fp_enter(f); pass_; \
+         pass_ = x86_fp_leave(f, pass_, &tiny_, &xm))
 
 static inline uint32_t x86_fp_enter(X86Fpu *f)
 {
@@ -49,8 +50,9 @@ static inline uint32_t x86_fp_enter(X86Fpu *f)
     }
     /*
      * Unmasked underflow is raised by any tiny result, but the masked flag only by an inexact one.
-     * Flush-to-zero raises it for every tiny result: a first pass with it finds them.  Left out: when
-     * underflow or overflow is raised, PE stands for the masked result, not for the unbounded one.
+     * Flush-to-zero raises it for every tiny result: a first pass with it finds them.  Left out:
+     * when underflow or overflow is raised, PE stands for the masked result, not for the unbounded
+     * one.
      */
     uint32_t v = (f->mxcsr & ~FP_FLAGS) | FP_MASKS;
     if (!(f->mxcsr & FP_UM)) {
@@ -119,7 +121,8 @@ static inline __attribute__((always_inline)) X86Xmm fp_load(const void *p, unsig
         __asm__ volatile(#op " %1, %0" : "+x"(x) : "x"(HOST_XMM(b)));                              \
         _mm_store_si128((__m128i *)a, x);                                                          \
     }
-#define HOST_BINARY4(op) HOST_BINARY(op##ps) HOST_BINARY(op##pd) HOST_BINARY(op##ss) HOST_BINARY(op##sd)
+#define HOST_BINARY4(op) \
+    HOST_BINARY(op##ps) HOST_BINARY(op##pd) HOST_BINARY(op##ss) HOST_BINARY(op##sd)
 
 HOST_BINARY4(add)
 HOST_BINARY4(sub)

@@ -12,8 +12,8 @@
 #define X86_PAIR(n) x86_##n##_m, x86_##n##_x
 
 /*
- * Defines x86_NAME_m and x86_NAME_x.  The body works on *a (destination, in and out) and *b (source)
- * of n bytes, private copies, so that overlapping operands and any type of lane are safe.
+ * Defines x86_NAME_m and x86_NAME_x.  The body works on *a (destination, in and out) and *b
+ * (source) of n bytes, private copies, so that overlapping operands and any type of lane are safe.
  */
 #define VEC_PAIR(name, ...)                                                                        \
     static inline __attribute__((always_inline)) void name##_body(X86Xmm *a, const X86Xmm *b,      \
@@ -82,8 +82,8 @@ X86SseFn x86_pminsb_x, x86_pminsd_x, x86_pminuw_x, x86_pminud_x, x86_pmaxsb_x, x
 X86SseFn x86_pmovsxbw, x86_pmovsxbd, x86_pmovsxbq, x86_pmovsxwd, x86_pmovsxwq, x86_pmovsxdq,
     x86_pmovzxbw, x86_pmovzxbd, x86_pmovzxbq, x86_pmovzxwd, x86_pmovzxwq, x86_pmovzxdq;
 X86SseFn x86_pblendvb_x, x86_blendvps_x, x86_blendvpd_x, x86_pblendw_x, x86_blendps_x,
-    x86_blendpd_x, x86_ptest, x86_extractps, x86_pextrb, x86_pextrd, x86_pinsrb, x86_pinsrd, x86_insertps_reg,
-    x86_insertps_mem;
+    x86_blendpd_x, x86_ptest, x86_extractps, x86_pextrb, x86_pextrd, x86_pinsrb, x86_pinsrd,
+    x86_insertps_reg, x86_insertps_mem;
 X86SseFn x86_pcmpestrm, x86_pcmpestri, x86_pcmpistrm, x86_pcmpistri;
 X86SseFn x86_pclmulqdq_x, x86_aesimc_x, x86_aesenc_x, x86_aesenclast_x, x86_aesdec_x,
     x86_aesdeclast_x, x86_aeskeygenassist_x;

@@ -77,8 +77,8 @@ static uint32_t compare(Strings *s, unsigned imm, unsigned *result)
     else if ((imm >> 4 & 3) == 3)
         res ^= (1u << s->len[1]) - 1;
     *result = res;
-    return (res ? 1u : 0) | (s->len[1] < s->count ? 0x40u : 0) | (s->len[0] < s->count ? 0x80u : 0) |
-        (res & 1 ? 0x800u : 0);
+    return (res ? 1u : 0) | (s->len[1] < s->count ? 0x40u : 0) |
+           (s->len[0] < s->count ? 0x80u : 0) | (res & 1 ? 0x800u : 0);
 }
 
 static uint32_t put_index(X86Fpu *f, Strings *s, unsigned imm)
@@ -119,7 +119,8 @@ static void load_implicit(Strings *s, const void *dst, const void *src, unsigned
     s->len[1] = implicit_length(s, 1);
 }
 
-static void load_explicit(const X86Fpu *f, Strings *s, const void *dst, const void *src, unsigned imm)
+static void load_explicit(const X86Fpu *f, Strings *s, const void *dst, const void *src,
+                          unsigned imm)
 {
     load_string(s, 0, dst, imm);
     load_string(s, 1, src, imm);

@@ -1,6 +1,7 @@
 /*
- * The opcode maps of MMX and SSE to SSE4.2, PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2, appendix A.
- * Left out, because integer: MOVNTI, PREFETCHx, fences, LDMXCSR and STMXCSR, CRC32, POPCNT, MOVBE.
+ * The opcode maps of MMX and SSE to SSE4.2, PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2, appendix
+ * A. Left out, because integer: MOVNTI, PREFETCHx, fences, LDMXCSR and STMXCSR, CRC32, POPCNT,
+ * MOVBE.
  */
 #include "sse-ops.h"
 
@@ -158,7 +159,7 @@ static const X86SseRow map_0f[4][256] = {
         OP(0x17, MEM, "movhpd", movhps_store, X, X, 8, SSE2, ST),
         OP(0x28, ANY, "movapd", mov16, X, X, 16, SSE2, AL),
         OP(0x29, ANY, "movapd", mov16, X, X, 16, SSE2, AL | ST),
-        OP(0x2a, ANY, "cvtpi2pd", cvtpi2pd, X, M, 8, SSE2, FP | MX),
+        OP(0x2a, SPLIT, "cvtpi2pd", cvtpi2pd, X, M, 8, SSE2, FP | MX),
         OP(0x2b, MEM, "movntpd", mov16, X, X, 16, SSE2, AL | ST),
         OP(0x2c, ANY, "cvttpd2pi", cvttpd2pi, M, X, 16, SSE2, FP | MX | AL),
         OP(0x2d, ANY, "cvtpd2pi", cvtpd2pi, M, X, 16, SSE2, FP | MX | AL),
@@ -431,6 +432,8 @@ static const struct {
     { 0, P0, 0x12, { "movlps", x86_mov8, X, X, 8, X86_FEAT_SSE, 0 } },
     { 0, PF3, 0x10, { "movss", x86_mov4z, X, X, 4, X86_FEAT_SSE, 0 } },
     { 0, PF2, 0x10, { "movsd", x86_mov8z, X, X, 8, X86_FEAT_SSE2, 0 } },
+    /* Touches no MMX register: no switch to MMX state. */
+    { 0, P66, 0x2a, { "cvtpi2pd", x86_cvtpi2pd, X, M, 8, X86_FEAT_SSE2, FP } },
     { 0, P66, 0xd6, { "movq", x86_mov8, X, X, 8, X86_FEAT_SSE2, ST } },
     { 2, P66, 0x21, { "insertps", x86_insertps_mem, X, X, 4, X86_FEAT_SSE41, IM } },
 };
@@ -488,7 +491,8 @@ const X86SseInsn *x86_sse_lookup(unsigned map, unsigned prefix, uint8_t opcode, 
         if (is_reg)
             return &row->insn;
         for (size_t i = 0; i < sizeof(mem_forms) / sizeof(mem_forms[0]); i++) {
-            if (mem_forms[i].map == map && mem_forms[i].prefix == prefix && mem_forms[i].opcode == opcode)
+            if (mem_forms[i].map == map && mem_forms[i].prefix == prefix &&
+                mem_forms[i].opcode == opcode)
                 return &mem_forms[i].insn;
         }
         return NULL;

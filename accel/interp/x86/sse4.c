@@ -1,6 +1,6 @@
 /*
- * The integer operations of SSSE3 and SSE4.1, and PCMPGTQ.  Intel SDM volume 2.  The text-processing
- * instructions of SSE4.2 are in sse-str.c, AES, SHA and PCLMULQDQ in sse-crypto.c.
+ * The integer operations of SSSE3 and SSE4.1, and PCMPGTQ.  Intel SDM volume 2.  The
+ * text-processing instructions of SSE4.2 are in sse-str.c, AES, SHA and PCLMULQDQ in sse-crypto.c.
  */
 #include "sse-ops.h"
 

@@ -1,8 +1,9 @@
 /*
- * x87 arithmetic by the host's own x87: x86-64 hosts only.  Operands and results pass as 80-bit memory
- * images, which raise nothing; the operation in between runs with the guest's control word, masks
- * included.  An unmasked exception only becomes pending on the host, and FNCLEX removes it before
- * the next waiting instruction, so results with wrapped exponents come out as they should, too.
+ * x87 arithmetic by the host's own x87: x86-64 hosts only.  Operands and results pass as 80-bit
+ * memory images, which raise nothing; the operation in between runs with the guest's control word,
+ * masks included.  An unmasked exception only becomes pending on the host, and FNCLEX removes it
+ * before the next waiting instruction, so results with wrapped exponents come out as they should,
+ * too.
  *
  * Each function returns the status word after the operation.  The host thread is taken to run with
  * the ABI's control word (0x37f) and an empty register stack, and is left so.
@@ -35,7 +36,8 @@ static const uint16_t h87_host_cw = 0x37f;
         break;
 
 /* res = a OP b; op as ModRM.reg of D8. */
-static uint16_t h87_arith(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a, const X86FpReg *b)
+static uint16_t h87_arith(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a,
+                          const X86FpReg *b)
 {
     uint16_t sw = 0;
     switch (op) {
@@ -130,7 +132,10 @@ static uint16_t h87_store(uint16_t cw, enum H87Kind kind, void *mem, const X86Fp
     case H87_T16:
     case H87_T32:
     case H87_T64:
-        return h87_store(cw | 0xc00, kind == H87_T16 ? H87_I16 : kind == H87_T32 ? H87_I32 : H87_I64,
+        return h87_store(cw | 0xc00,
+                         kind == H87_T16   ? H87_I16
+                         : kind == H87_T32 ? H87_I32
+                                           : H87_I64,
                          mem, a);
     }
     return sw;
@@ -163,7 +168,8 @@ static uint16_t h87_unary(uint16_t cw, unsigned op, X86FpReg *res, const X86FpRe
         break;
 
 /* res = OP(ST0 = a, ST1 = b) */
-static uint16_t h87_binary(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a, const X86FpReg *b)
+static uint16_t h87_binary(uint16_t cw, unsigned op, X86FpReg *res, const X86FpReg *a,
+                           const X86FpReg *b)
 {
     uint16_t sw = 0;
     switch (op) {

@@ -1,6 +1,6 @@
 /*
- * The x87 opcode map and the memory images of its environment: Intel SDM volume 2, appendix A.5, and
- * volume 1, section 8.1.10.
+ * The x87 opcode map and the memory images of its environment: Intel SDM volume 2, appendix A.5,
+ * and volume 1, section 8.1.10.
  */
 #include <string.h>
 
@@ -18,17 +18,41 @@
 /* By opcode - D8 and ModRM.reg, with the sizes of the 16-bit environment. */
 static const X86X87Insn mem_forms[8][8] = {
     ARITH(4, "f"),
-    { { "fld", 4, L }, { 0 }, { "fst", 4, S }, { "fstp", 4, S }, { "fldenv", 14, LC },
-      { "fldcw", 2, LC }, { "fnstenv", 14, SC }, { "fnstcw", 2, SC } },
+    { { "fld", 4, L },
+      { 0 },
+      { "fst", 4, S },
+      { "fstp", 4, S },
+      { "fldenv", 14, LC },
+      { "fldcw", 2, LC },
+      { "fnstenv", 14, SC },
+      { "fnstcw", 2, SC } },
     ARITH(4, "fi"),
-    { { "fild", 4, L }, { "fisttp", 4, S | X86_X87_SSE3 }, { "fist", 4, S }, { "fistp", 4, S }, { 0 },
-      { "fld", 10, L }, { 0 }, { "fstp", 10, S } },
+    { { "fild", 4, L },
+      { "fisttp", 4, S | X86_X87_SSE3 },
+      { "fist", 4, S },
+      { "fistp", 4, S },
+      { 0 },
+      { "fld", 10, L },
+      { 0 },
+      { "fstp", 10, S } },
     ARITH(8, "f"),
-    { { "fld", 8, L }, { "fisttp", 8, S | X86_X87_SSE3 }, { "fst", 8, S }, { "fstp", 8, S },
-      { "frstor", 94, LC }, { 0 }, { "fnsave", 94, SC }, { "fnstsw", 2, SC } },
+    { { "fld", 8, L },
+      { "fisttp", 8, S | X86_X87_SSE3 },
+      { "fst", 8, S },
+      { "fstp", 8, S },
+      { "frstor", 94, LC },
+      { 0 },
+      { "fnsave", 94, SC },
+      { "fnstsw", 2, SC } },
     ARITH(2, "fi"),
-    { { "fild", 2, L }, { "fisttp", 2, S | X86_X87_SSE3 }, { "fist", 2, S }, { "fistp", 2, S },
-      { "fbld", 10, L }, { "fild", 8, L }, { "fbstp", 10, S }, { "fistp", 8, S } },
+    { { "fild", 2, L },
+      { "fisttp", 2, S | X86_X87_SSE3 },
+      { "fist", 2, S },
+      { "fistp", 2, S },
+      { "fbld", 10, L },
+      { "fild", 8, L },
+      { "fbstp", 10, S },
+      { "fistp", 8, S } },
 };
 
 static const X86X87Insn env32[4] = {
@@ -53,11 +77,13 @@ static const X86X87Insn reg_forms[8][8] = {
     { R("ffreep"), R("fxch"), R("fstp"), R("fstp"), { 0 }, RF("fucomip"), RF("fcomip"), { 0 } },
 };
 
-static const X86X87Insn d9_forms[32] = { /* D9 E0..FF */
-    R("fchs"), R("fabs"), { 0 }, { 0 }, R("ftst"), R("fxam"), { 0 }, { 0 },
-    R("fld1"), R("fldl2t"), R("fldl2e"), R("fldpi"), R("fldlg2"), R("fldln2"), R("fldz"), { 0 },
-    R("f2xm1"), R("fyl2x"), R("fptan"), R("fpatan"), R("fxtract"), R("fprem1"), R("fdecstp"), R("fincstp"),
-    R("fprem"), R("fyl2xp1"), R("fsqrt"), R("fsincos"), R("frndint"), R("fscale"), R("fsin"), R("fcos"),
+static const X86X87Insn d9_forms[32] = {
+    /* D9 E0..FF */
+    R("fchs"),    R("fabs"),    { 0 },        { 0 },       R("ftst"),    R("fxam"),   { 0 },
+    { 0 },        R("fld1"),    R("fldl2t"),  R("fldl2e"), R("fldpi"),   R("fldlg2"), R("fldln2"),
+    R("fldz"),    { 0 },        R("f2xm1"),   R("fyl2x"),  R("fptan"),   R("fpatan"), R("fxtract"),
+    R("fprem1"),  R("fdecstp"), R("fincstp"), R("fprem"),  R("fyl2xp1"), R("fsqrt"),  R("fsincos"),
+    R("frndint"), R("fscale"),  R("fsin"),    R("fcos"),
 };
 
 static const struct {

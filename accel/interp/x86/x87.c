@@ -1,7 +1,7 @@
 /*
- * The x87: register stack, status, exceptions and control instructions, after the Intel SDM volume 1,
- * chapter 8, and volume 2.  The arithmetic is the host's (x87-host.h) or software (x87-soft.h); the
- * table of instructions is in x87-table.c.
+ * The x87: register stack, status, exceptions and control instructions, after the Intel SDM volume
+ * 1, chapter 8, and volume 2.  The arithmetic is the host's (x87-host.h) or software (x87-soft.h);
+ * the table of instructions is in x87-table.c.
  *
  * Left out: the 8087's and 287's FENI, FDISI, FSETPM (they do nothing, as on later processors).
  */

@@ -1,0 +1,178 @@
+/*
+ * Glue between the executor and the floating-point library (fpu.h): memory
+ * operands, faults, FXSAVE and XSAVE.
+ */
+#include "helpers.h"
+
+#define T0 c->r[REG_T0]
+
+bool x86_sse_run(X86Cpu *c, const X86SseInsn *insn, const InterpOp *op, X86Xmm *mem)
+{
+    X86Fpu *f = &c->fpu;
+    unsigned flags = insn->flags;
+    unsigned imm = op->x | (op->d & 0x80 ? X86_SSE_IMM_REXW : 0);
+    unsigned reg = op->d & 15, rm = op->s;
+
+    if (flags & X86_SSE_MMX) {
+        if (x86_x87_pending(f))
+            return x86_raise(c, EXC_MF);
+        x86_mmx_enter(f);
+    }
+    void *reg_p = insn->reg == X86_OPK_GPR ? (void *)&c->r[reg]
+                  : insn->reg == X86_OPK_NONE ? NULL : x86_sse_reg(f, insn->reg, reg);
+    void *rm_p = mem ? (void *)mem
+                 : insn->rm == X86_OPK_GPR ? (void *)&c->r[rm]
+                 : insn->rm == X86_OPK_NONE ? NULL : x86_sse_reg(f, insn->rm, rm);
+    bool store = flags & X86_SSE_STORE;
+    void *dst = store ? rm_p : reg_p;
+    const void *src = store ? reg_p : rm_p;
+    if (flags & X86_SSE_PCMPSTR) {
+        f->arg_ax = c->r[RAX];
+        f->arg_dx = c->r[RDX];
+    }
+    uint32_t result = insn->fn(f, dst, src, imm);
+    if (unlikely(result & X86_SSE_XM))
+        return x86_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+    if (flags & X86_SSE_EFLAGS)
+        x86_flags_set(c, result);
+    if (flags & X86_SSE_RES_CX)
+        c->r[RCX] = f->res_cx;
+    if (flags & X86_SSE_MMX) {
+        if (!store && insn->reg == X86_OPK_MMX)
+            x86_mmx_written(f, reg);
+        else if (!mem && insn->rm == X86_OPK_MMX && (store || insn->reg == X86_OPK_NONE))
+            x86_mmx_written(f, rm);
+    }
+    return true;
+}
+
+bool x86_h_fwait(X86Cpu *c, const InterpOp *op)
+{
+    if ((c->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
+        return x86_raise(c, EXC_NM);
+    return !x86_x87_pending(&c->fpu) || x86_raise(c, EXC_MF);
+}
+
+bool x86_h_x87(X86Cpu *c, const InterpOp *op)
+{
+    X86Fpu *f = &c->fpu;
+    unsigned mode = (op->x >= 2 ? X86_X87_OP32 : 0) | (x86_protected(c) ? X86_X87_PROT : 0);
+    const X86X87Insn *insn = x86_x87_lookup(op->d, op->s, mode);
+    uint8_t buffer[X86_X87_MEM_MAX + 8] = {0};
+    if ((insn->flags & X86_X87_WAIT) && x86_x87_pending(f))
+        return x86_raise(c, EXC_MF);
+    if (insn->flags & X86_X87_LOAD && !x86_load_block(c, T0, buffer, insn->mem_size))
+        return false;
+    if (insn->flags & X86_X87_STORE && !x86_probe(c, T0, insn->mem_size, true))
+        return false;
+    if (insn->flags & X86_X87_NOTE) {
+        x86_x87_note(f, op->d, op->s, c->seg[VMR_X86_CS].sel, c->insn_pc);
+        if (op->scale)
+            x86_x87_note_data(f, c->seg[VMR_X86_DS].sel, T0);
+    }
+    uint32_t result = x86_x87_execute(f, op->d, op->s, buffer, mode, x86_cc_flags(c));
+    if (insn->flags & X86_X87_STORE && !(result & X86_X87_NO_STORE) &&
+        !x86_store_block(c, T0, buffer, insn->mem_size))
+        return false;
+    if (insn->flags & X86_X87_EFLAGS) {
+        uint32_t three = FL_ZF | FL_PF | FL_CF;
+        x86_flags_set(c, result & three);
+    }
+    if (insn->flags & X86_X87_AX)
+        *(uint16_t *)&c->r[RAX] = (uint16_t)(buffer[0] | buffer[1] << 8);
+    return true;
+}
+
+bool x86_h_fxsave(X86Cpu *c, const InterpOp *op)
+{
+    uint8_t buffer[X86_FXSAVE_SIZE];
+    bool m64 = x86_code64(c);
+    unsigned bytes = m64 ? 416 : 288;
+    if (T0 & 15)
+        return x86_gp(c, 0);
+    memset(buffer, 0, sizeof buffer);
+    x86_fxsave(&c->fpu, buffer, op->x == 3, m64);
+    return x86_store_block(c, T0, buffer, bytes);
+}
+
+bool x86_h_fxrstor(X86Cpu *c, const InterpOp *op)
+{
+    uint8_t buffer[X86_FXSAVE_SIZE];
+    if (T0 & 15)
+        return x86_gp(c, 0);
+    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+        return false;
+    return x86_fxrstor(&c->fpu, buffer, op->x == 3, x86_code64(c)) || x86_gp(c, 0);
+}
+
+bool x86_h_ldmxcsr(X86Cpu *c, const InterpOp *op)
+{
+    uint64_t v;
+    if (!x86_load(c, T0, 4, &v))
+        return false;
+    if (!x86_mxcsr_valid(&c->fpu, (uint32_t)v))
+        return x86_gp(c, 0);
+    c->fpu.mxcsr = (uint32_t)v;
+    return true;
+}
+
+bool x86_h_stmxcsr(X86Cpu *c, const InterpOp *op)
+{
+    return x86_store_slow(c, T0, c->fpu.mxcsr, 4);
+}
+
+/* XSAVE and XSAVEOPT (which may write as much as XSAVE). */
+bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
+{
+    uint8_t buffer[X86_XSAVE_SIZE];
+    if (!(c->cr4 & CR4_OSXSAVE))
+        return x86_ud(c);
+    if (T0 & 63)
+        return x86_gp(c, 0);
+    uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
+    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+        return false;
+    x86_xsave(&c->fpu, buffer, rfbm, op->x == 3, x86_code64(c));
+    return x86_store_block(c, T0, buffer, sizeof buffer);
+}
+
+bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
+{
+    uint8_t buffer[X86_XSAVE_SIZE];
+    if (!(c->cr4 & CR4_OSXSAVE))
+        return x86_ud(c);
+    if (T0 & 63)
+        return x86_gp(c, 0);
+    uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
+    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+        return false;
+    return x86_xrstor(&c->fpu, buffer, rfbm, c->xcr0, op->x == 3, x86_code64(c)) || x86_gp(c, 0);
+}
+
+bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
+{
+    X86Fpu *f = &c->fpu;
+    bool mmx = op->i;
+    unsigned n = op->x;
+    const uint8_t *data = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->d);
+    const uint8_t *mask = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->s);
+    if (mmx) {
+        if (x86_x87_pending(f))
+            return x86_raise(c, EXC_MF);
+        x86_mmx_enter(f);
+    }
+    uint64_t at = c->r[RDI];
+    if (op->scale < 3)
+        at &= op->scale == 2 ? 0xffffffff : 0xffff;
+    if (!x86_seg_linear(c, op->b, at, n, true, &at))
+        return false;
+    bool any = false;
+    for (unsigned i = 0; i < n; i++)
+        any |= mask[i] >> 7;
+    if (any && !x86_probe(c, at, n, true))
+        return false;
+    for (unsigned i = 0; i < n; i++)
+        if (mask[i] & 0x80 && !x86_store_slow(c, at + i, data[i], 1))
+            return false;
+    return true;
+}
