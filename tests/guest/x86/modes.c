@@ -235,14 +235,16 @@ static void refused(void)
 
 /* ---- address line 20 ---- */
 
-/* Reaches 0x150000 in unreal mode, by the GDT of the runtime (0x10 is flat data). */
+/* The keyboard controller and port 92 drive the line together: off needs both.
+   Reaches 0x150000 in unreal mode, by the GDT of the runtime (0x10 is flat data). */
 SNIPPET(a20_code, 16,
         "cli\n mov %cr0, %eax\n or $1, %al\n mov %eax, %cr0\n jmp 1f\n"
         "1: mov $0x10, %bx\n mov %bx, %ds\n and $0xfe, %al\n mov %eax, %cr0\n jmp 1f\n"
         "1: xor %bx, %bx\n mov %bx, %ds\n mov $0x150000, %esi\n"
-        "inb $0x92, %al\n and $0xfc, %al\n outb %al, $0x92\n"
+        "mov $0xdd, %al\n outb %al, $0x64\n inb $0x92, %al\n and $0xfc, %al\n outb %al, $0x92\n"
         "addr32 movl (%esi), %ebx\n addr32 movl $0x30303030, (%esi)\n"
         "inb $0x92, %al\n and $0xfe, %al\n or $2, %al\n outb %al, $0x92\n"
+        "mov $0xdf, %al\n outb %al, $0x64\n"
         "addr32 movl (%esi), %edx");
 
 static void a20(void)
