@@ -26,7 +26,9 @@ void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool check(u64 got, u64 want, const char *what, ...) __attribute__((format(printf, 3, 4)));
 /* The same for what QEMU's TCG is known not to do as silicon does. */
 bool check_not_tcg(u64 got, u64 want, const char *what, ...) __attribute__((format(printf, 3, 4)));
-extern bool on_tcg;
+/* The same for what vmrun's interpreter leaves out on purpose, and TCG too. */
+bool check_optional(u64 got, u64 want, const char *what, ...) __attribute__((format(printf, 3, 4)));
+extern bool on_tcg, on_interp;
 void finish(void) __attribute__((noreturn)); /* the end of the guest: pass or fail */
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void guest_main(void); /* each guest's own */
