@@ -113,7 +113,8 @@ again:;
             continue;
         }
         if (pae) {
-            if ((pte & PHYS_RESERVED) || (!nx_on && (pte & PTE_NX)) || (l == 4 && (pte & PTE_PS)))
+            uint64_t reserved = PHYS_RESERVED | (level == 3 ? 0x7ffull << 52 : 0);
+            if ((pte & reserved) || (!nx_on && (pte & PTE_NX)) || (l == 4 && (pte & PTE_PS)))
                 return page_fault(c, addr, error | PF_P | PF_RSVD);
             if (pte & PTE_NX)
                 executable = false;
