@@ -130,6 +130,7 @@ typedef struct X86Cpu {
     uint8_t cpl;
     bool halted, wait_sipi;
     bool inhibit;     /* STI or MOV SS shadow: no interrupt before the next instruction */
+    bool no_step;     /* no #DB for the step just done: INT n cleared TF, MOV SS puts it off */
     bool nmi_blocked, nmi_pending;
     bool exc_pending;
     uint8_t exc_vector;

@@ -212,6 +212,7 @@ bool x86_interrupt(X86Cpu *c, unsigned vector, bool soft, bool has_error, uint32
     if (unlikely(vmr_trace_mask & VMR_TRACE_EXCEPTION))
         trace_event(c, soft ? "software interrupt" : "interrupt", vector, error);
     x86_flags_settle(c);
+    c->no_step = true;
     if (!(c->cr0 & CR0_PE))
         return deliver_real(c, vector, return_pc);
     return deliver_protected(c, vector, soft, has_error, error, return_pc);
@@ -232,6 +233,8 @@ void x86_exception_deliver(X86Cpu *c)
         uint32_t error = c->exc_error;
         c->exc_pending = false;
         c->ic.stats.exceptions++;
+        if (vector == EXC_PF) /* also if it becomes a double fault */
+            c->cr2 = c->exc_cr2;
         if (first == EXC_DF) {
             c->shutdown = true; /* a fault while a double fault is delivered */
             return;
@@ -243,8 +246,6 @@ void x86_exception_deliver(X86Cpu *c)
             error = 0;
         }
         first = (int)vector;
-        if (vector == EXC_PF)
-            c->cr2 = c->exc_cr2;
         if (unlikely(vmr_trace_mask & VMR_TRACE_EXCEPTION))
             trace_event(c, "exception", vector, error);
         x86_flags_settle(c);

@@ -738,7 +738,7 @@ bool x86_h_mov_to_seg(X86Cpu *c, const InterpOp *op)
     if (!load_e(c, op, 1, &v) || !x86_seg_load(c, op->d, (uint16_t)v))
         return false;
     if (op->d == VMR_X86_SS) {
-        c->inhibit = true;
+        c->inhibit = c->no_step = true;
         atomic_store(&c->ic.limit, 0);
     }
     return true;
@@ -765,7 +765,7 @@ bool x86_h_pop_seg(X86Cpu *c, const InterpOp *op)
         return false;
     }
     if (op->d == VMR_X86_SS) {
-        c->inhibit = true;
+        c->inhibit = c->no_step = true;
         atomic_store(&c->ic.limit, 0);
     }
     return true;

@@ -196,7 +196,7 @@ static void front_events(X86Cpu *c, uint32_t events)
 static void step(X86Cpu *c)
 {
     bool trap = c->eflags & FL_TF;
-    c->inhibit = false;
+    c->inhibit = c->no_step = false;
     InterpBlock *b = x86_block(c, KEY_SINGLE);
     if (!b)
         return;
@@ -209,7 +209,7 @@ static void step(X86Cpu *c)
         return;
     uint64_t before = c->ic.icount;
     x86_exec(c, b);
-    if (trap && !c->exc_pending && c->ic.icount != before) {
+    if (trap && !c->no_step && !c->exc_pending && c->ic.icount != before) {
         c->dr[6] |= 1u << 14;
         x86_raise(c, EXC_DB);
     }

@@ -247,8 +247,9 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
     s.delta = (c->eflags & FL_DF ? -1 : 1) * (int64_t)(1u << op->x);
     if (!op->scale)
         return step(&s) != FAULT;
-    bool blocks = run && blockwise(&s);
-    for (unsigned steps = 0; steps < STEPS;) {
+    bool single = c->eflags & FL_TF; /* #DB after each round */
+    bool blocks = run && !single && blockwise(&s);
+    for (unsigned steps = 0; steps < (single ? 1 : STEPS);) {
         uint64_t count = c->r[RCX] & s.mask;
         if (!count)
             return true;
