@@ -157,6 +157,8 @@ const VmrHost *vmr_host_table(void)
         .log = vmr_host_log,
         .trace_enabled = vmr_host_trace_enabled,
         .trace = vmr_host_trace,
+        .region_map = vmr_host_region_map,
+        .region_placed = vmr_host_region_placed,
     };
     return &table;
 }

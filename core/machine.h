@@ -38,6 +38,7 @@ struct VmrDeviceHandle {
     char *name;
     bool realized;
     GArray *placements;      /* VmrPlacedRegion */
+    GArray *mapped;          /* core/region.c: regions that a bus places; or NULL */
     GArray *routes;          /* VmrRoutedLine */
     VmrDescription *description;
     uint64_t guest_errors;   /* atomic */

@@ -77,37 +77,54 @@ static const VmrRegion *region_named(const VmrDeviceClass *klass, const char *na
     return NULL;
 }
 
-static bool place_region(VmrDeviceHandle *h, VmrPlacedRegion *placed, GError **error)
+uint64_t vmr_region_size(const VmrDeviceHandle *h, const VmrRegion *r)
+{
+    uint64_t size = r->size;
+    if (!size)
+        memcpy(&size, (const uint8_t *)h->device + r->size_offset, sizeof(size));
+    return size;
+}
+
+bool vmr_region_prepare(VmrDeviceHandle *h, const VmrRegion *r, bool io, uint64_t base,
+                        uint64_t *size, VmrPlacement *p, GError **error)
 {
     VmrMachine *m = h->machine;
-    const VmrRegion *r = region_named(h->klass, placed->name);
-    if (!r->size)
-        memcpy(&placed->size, (uint8_t *)h->device + r->size_offset, sizeof(placed->size));
-    const char *fault = vmr_region_misplaced(r, placed->io, placed->base, placed->size);
+    *size = vmr_region_size(h, r);
+    const char *fault = vmr_region_misplaced(r, io, base, *size);
     if (fault) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s", fault);
         return false;
     }
-    VmrPlacement p = {
-        .base = placed->base,
-        .size = placed->size,
+    *p = (VmrPlacement){
+        .base = base,
+        .size = *size,
         .priority = r->flags & VMR_REGION_OVERLAY ? 2 : 1,
-        .range = {.base = placed->base, .last = placed->base + placed->size - 1,
+        .range = {.base = base, .last = base + *size - 1,
                   .device = h->device, .region = r,
                   .domain = r->flags & VMR_REGION_CONCURRENT ? NULL : h->domain},
     };
     if (vmr_region_is_memory(r)) {
-        p.size = placed->size = (placed->size + VMR_PAGE - 1) & ~(uint64_t)(VMR_PAGE - 1);
-        uint64_t offset = vmr_ram_take(&m->ram, p.size);
+        p->size = *size = (*size + VMR_PAGE - 1) & ~(uint64_t)(VMR_PAGE - 1);
+        uint64_t offset = vmr_ram_take(&m->ram, p->size);
         if (offset == UINT64_MAX) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "there is no memory left for it");
             return false;
         }
-        p.range.kind = r->kind == VMR_REGION_RAM ? VMR_RANGE_RAM : VMR_RANGE_ROM;
-        p.range.ram_offset = offset;
-        p.range.host = m->ram.base + offset;
-        p.range.last = p.base + p.size - 1;
+        p->range.kind = r->kind == VMR_REGION_RAM ? VMR_RANGE_RAM : VMR_RANGE_ROM;
+        p->range.ram_offset = offset;
+        p->range.host = m->ram.base + offset;
+        p->range.last = p->base + p->size - 1;
     }
+    return true;
+}
+
+static bool place_region(VmrDeviceHandle *h, VmrPlacedRegion *placed, GError **error)
+{
+    VmrMachine *m = h->machine;
+    const VmrRegion *r = region_named(h->klass, placed->name);
+    VmrPlacement p;
+    if (!vmr_region_prepare(h, r, placed->io, placed->base, &placed->size, &p, error))
+        return false;
     char *label = g_strdup_printf("%s.%s", h->name, r->name);
     p.label = label;
     vmr_domain_lock(h->domain);

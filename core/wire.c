@@ -263,6 +263,8 @@ static void handle_free(gpointer p)
     VmrDeviceHandle *h = p;
     vmr_description_free(h->description);
     g_array_unref(h->placements);
+    if (h->mapped)
+        g_array_unref(h->mapped);
     g_array_unref(h->routes);
     g_free(h->device);
     g_free(h->name);

@@ -24,6 +24,12 @@ bool vmr_region_is_memory(const VmrRegion *region);
 /* NULL, or why a region of `size` bytes cannot be there. */
 const char *vmr_region_misplaced(const VmrRegion *region, bool io, uint64_t base, uint64_t size);
 
+/* What vmr_space_place() needs for a region at `base`; memory gets its RAM.  *size: as the class
+   or the device says, rounded up to pages for memory.  The label is the caller's to set. */
+bool vmr_region_prepare(VmrDeviceHandle *handle, const VmrRegion *region, bool io, uint64_t base,
+                        uint64_t *size, VmrPlacement *placement, GError **error);
+uint64_t vmr_region_size(const VmrDeviceHandle *handle, const VmrRegion *region);
+
 VmrDeviceHandle *vmr_machine_device(VmrMachine *machine, const char *name);
 /* Names of all [device] sections, for vmr_nearest(); NULL-terminated. */
 GPtrArray *vmr_config_device_names(const VmrConfig *config);

@@ -28,7 +28,8 @@ enum {
     GBL_STS = 1 << 5,
     PWRBTN_STS = 1 << 8,
     PM1_STS_BITS = TMR_STS | GBL_STS | PWRBTN_STS,
-    PM1_EN_BITS = PM1_STS_BITS, /* TMR_EN, GBL_EN and PWRBTN_EN have the same places */
+    RTC_EN = 1 << 10, /* kept, as Linux checks that it sticks; nothing sets RTC_STS */
+    PM1_EN_BITS = PM1_STS_BITS | RTC_EN, /* TMR_EN, GBL_EN and PWRBTN_EN have the same places */
 
     SCI_EN = 1 << 0,
     BM_RLD = 1 << 1,
@@ -350,7 +351,7 @@ static const VmrRegion acpi_pm_regions[] = {
     {
         .name = "reset",
         .kind = VMR_REGION_PIO,
-        .flags = VMR_REGION_OPTIONAL,
+        .flags = VMR_REGION_OPTIONAL | VMR_REGION_OVERLAY, /* over a PCI host's 0xcf8..0xcfb */
         .size = 1,
         .impl_min = 1,
         .impl_max = 1,

@@ -199,12 +199,20 @@ static uint64_t comparator_after(const Hpet *h, unsigned n, uint64_t counter)
     return (h->comparator[n] + (passed / step + 1) * step) & mask;
 }
 
+/* Does a match show anywhere?  An edge with interrupts off does not, and costs no host timer. */
+static bool shows(const Hpet *h, unsigned n)
+{
+    return is_level(h, n) || (h->tim_conf[n] & INT_ENB);
+}
+
 static void rearm(Hpet *h)
 {
     int64_t next = NEVER;
 
-    for (unsigned n = 0; n < h->timers; n++)
-        next = MIN(next, h->due[n]);
+    for (unsigned n = 0; n < h->timers; n++) {
+        if (shows(h, n))
+            next = MIN(next, h->due[n]);
+    }
     if (next == NEVER)
         vmr_timer_cancel(&h->dev, h->timer);
     else
@@ -337,8 +345,17 @@ static void timer_config_write(Hpet *h, unsigned n, uint64_t value)
     if (!(value & INT_TYPE))
         h->status &= ~(1u << n);
     update_lines(h);
-    if ((value ^ old) & (MODE_32 | TYPE_PERIODIC))
+    if ((value ^ old) & (MODE_32 | TYPE_PERIODIC)) {
         replan(h, n);
+    } else if ((value ^ old) & (INT_TYPE | INT_ENB)) {
+        /* what matched unseen stays unseen */
+        int64_t now = vmr_clock_now(&h->dev, VMR_CLOCK_VIRTUAL);
+        if (h->match[n] < now) {
+            h->comparator[n] = comparator_after(h, n, counter_at(h, now));
+            plan(h, n, now, false);
+        }
+        rearm(h);
+    }
 }
 
 /* `mask`: the bits that the access writes. */

@@ -9,7 +9,7 @@
  * string instructions, locked instructions and 8-byte FPU moves, aligned or not.  Half of them
  * go where devices are known to be, the others anywhere.
  *
- * Unless "wild", it leaves out what would end or reset the machine (debug-exit, pvpanic, reset
+ * Unless "wild", it always leaves out what would end or reset the machine (debug-exit, pvpanic, reset
  * registers, ACPI sleep) or the processor (interrupt messages other than fixed ones), so that only
  * vmrun's time limit ends it.  An exception, which none of this may cause, gives exit status 0xee.
  */
@@ -134,14 +134,16 @@ static bool touches(uint32_t at, unsigned size, uint32_t first, uint32_t count)
     return at < first + count && first < at + size;
 }
 
-/* Would a write of `size` bytes at `port` end the storm? */
+/* Is a write of `size` bytes at `port` to be left out, since it may end the storm?  When wild,
+   now and then it is not: always would give short storms. */
 static bool fatal_port(uint32_t port, unsigned size)
 {
-    return !wild && (touches(port, size, 0x501, 8) ||  /* debug-exit, pvpanic */
-                     touches(port, size, 0x604, 2) ||  /* ACPI: PM1a_CNT */
-                     touches(port, size, 0xcf9, 1) ||  /* reset */
-                     touches(port, size, 0x92, 1) ||   /* bit 0: reset; bit 1: A20 */
-                     touches(port, size, 0x64, 1));    /* commands that reset */
+    bool fatal = touches(port, size, 0x501, 8) || /* debug-exit, pvpanic */
+                 touches(port, size, 0x604, 2) || /* ACPI: PM1a_CNT */
+                 touches(port, size, 0xcf9, 1) || /* reset */
+                 touches(port, size, 0x92, 1) ||  /* bit 0: reset; bit 1: A20 */
+                 touches(port, size, 0x64, 1);    /* commands that reset */
+    return fatal && (!wild || below(16));
 }
 
 /* The part of those that may be written, in a safe way. */

@@ -209,7 +209,7 @@ static void test_hostile_load(Fixture *f, gconstpointer properties)
         fake_field_set(f->d, "pm1_en", 0, 0xffff);
         fake_field_set(f->d, "pm1_cnt", 0, 0xffff);
         g_assert_true(fake_post_load(f->d, NULL));
-        g_assert_cmphex(in(f, EN, 2) & ~0x121, ==, 0);
+        g_assert_cmphex(in(f, EN, 2) & ~0x521, ==, 0);
         out(f, STS, 0xffff, 2);
         fake_advance(f->h, SECOND);
         in(f, TMR, 4);

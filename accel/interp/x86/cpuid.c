@@ -17,7 +17,7 @@ typedef struct X86Model {
 enum {
     /* CPUID.1:EDX */
     E1_486 = B(0),
-    E1_V1 = B(0) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(9) | B(11) | B(12) | B(13) | B(15) |
+    E1_V1 = B(0) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(12) | B(13) | B(14) | B(15) |
             B(16) | B(19) | B(23) | B(24) | B(25) | B(26),
     /* CPUID.1:ECX */
     C1_HYPERVISOR = (int)B(31),
