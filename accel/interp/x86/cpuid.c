@@ -69,8 +69,9 @@ bool x86_model_apply(X86Cpu *c, const char *name, GError **error)
 const char *const *x86_model_list(void)
 {
     static const char *const list[] = {
-        "x86-64-v1\tthe baseline of x86-64: SSE2, CMPXCHG8B, NX",
+        /* the first is the default */
         "x86-64-v2\tv1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B; the default, also as x86-64",
+        "x86-64-v1\tthe baseline of x86-64: SSE2, CMPXCHG8B, NX",
         "max\tall that the interpreter has", NULL};
     return list;
 }
