@@ -40,7 +40,7 @@ static const VmrAccelClass *try_accel(const char *name, GString *why, bool *limi
     return works ? accel : NULL;
 }
 
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error)
+const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **error)
 {
     const VmrAccelClass *chosen = NULL, *second = NULL;
     GString *why = g_string_new(NULL);
@@ -59,7 +59,7 @@ const VmrAccelClass *vmr_accel_choose(const char *list, GError **error)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NODEV, "no accelerator works: %s",
                     why->len ? why->str : "none is named");
     else if (why->len)
-        vmr_core_log(VMR_LOG_INFO, "running on %s; %s", chosen->name, why->str);
+        *note = g_strdup_printf("running on %s; %s", chosen->name, why->str);
     g_strfreev(names);
     g_string_free(why, TRUE);
     return chosen;
@@ -217,10 +217,12 @@ bool vmr_machine_realize(VmrMachine *m, GError **error)
     if (!m->accel) {
         const VmrSection *section = vmr_config_section(m->config, "machine", "");
         const VmrValue *accel = section ? vmr_section_value(section, "accel") : NULL;
-        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", error);
+        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", &m->accel_note, error);
         if (!m->accel)
             return false;
     }
+    if (m->accel_note)
+        vmr_core_log(VMR_LOG_INFO, "%s", m->accel_note);
     if (!add_ram(m, error))
         return false;
     if (!realize_devices(m, error)) {
