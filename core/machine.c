@@ -149,6 +149,7 @@ void vmr_machine_free(VmrMachine *m)
     }
     g_free(m->cpus);
     g_free(m->cpu_model);
+    g_free(m->accel_note);
     g_free(m);
 }
 

@@ -200,7 +200,7 @@ static bool begin(Builder *b)
     if (!b->options.accel)
         b->options.accel = "";
     check_accel_names(b, section);
-    m->accel = vmr_accel_choose(b->options.accel, NULL);
+    m->accel = vmr_accel_choose(b->options.accel, &m->accel_note, NULL);
     m->cpu_model = g_strdup(b->options.cpu ? b->options.cpu : "");
     check_cpu_model(b, section);
     if (!vmr_machine_init_runtime(m, b->options.memory, &error)) {

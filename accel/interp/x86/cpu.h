@@ -13,6 +13,7 @@
 #define VMR_INTERP_X86_CPU_H
 
 #include "../engine.h"
+#include "accel/x86/model.h"
 #include "fpu.h"
 #include <vmrun/x86.h>
 
@@ -156,7 +157,7 @@ typedef struct X86Cpu {
 
     /* The features that CPUID shows; behaviour asks the same words. */
     uint32_t cpuid_1_ecx, cpuid_1_edx, cpuid_7_ebx, cpuid_7_ecx, cpuid_7_edx, cpuid_81_ecx, cpuid_81_edx;
-    const struct X86Model *model;
+    VmrX86Cpuid cpuid;
 
     _Atomic bool intr;  /* the INTR pin */
     _Atomic uint32_t sipi_vector;

@@ -1,79 +1,35 @@
 /*
- * CPU models, CPUID and model-specific registers: SDM volume 2, CPUID; volume 4.
+ * The CPU model (accel/x86/model.h) and model-specific registers: SDM volume 4.
  *
- * What CPUID shows is what the decoder accepts: both read the feature words of
- * X86Cpu, which a model sets.
+ * What CPUID shows is what the decoder accepts: it reads the same feature words.
  */
 #include "cpu.h"
 
-typedef struct X86Model {
-    const char *name, *doc;
-    unsigned family, model, stepping;
-    uint32_t edx1, ecx1, ebx7, ecx7, edx7, ecx81, edx81;
-} X86Model;
-
 #define B(n) (1u << (n))
-
-enum {
-    /* CPUID.1:EDX */
-    E1_486 = B(0),
-    E1_V1 = B(0) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(12) | B(13) | B(14) | B(15) |
-            B(16) | B(19) | B(23) | B(24) | B(25) | B(26),
-    /* CPUID.1:ECX */
-    C1_HYPERVISOR = (int)B(31),
-    C1_PLATFORM = B(21) | B(24), /* x2APIC, TSC deadline */
-    C1_V2 = B(0) | B(9) | B(13) | B(19) | B(20) | B(23), /* SSE3 SSSE3 CX16 SSE4.1 SSE4.2 POPCNT */
-    /* CPUID.80000001H */
-    E81_V1 = B(11) | B(20) | B(27) | B(29), /* SYSCALL NX RDTSCP LM */
-    C81_LAHF = B(0),
-    C81_LZCNT = B(5),
-    /* CPUID.7:EBX: FSGSBASE SMEP SMAP */
-    B7_PROT = B(0) | B(7) | B(20),
-};
-
-static const X86Model models[] = {
-    {"x86-64-v1", "the baseline of x86-64: SSE2, CMPXCHG8B, NX", 6, 15, 1, E1_V1, 0, 0, 0, 0, C81_LAHF,
-     E81_V1},
-    {"x86-64-v2", "v1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B", 6, 26, 3, E1_V1, C1_V2, B7_PROT, 0, 0,
-     C81_LAHF, E81_V1},
-    {"max", "all that the interpreter has", 6, 60, 3, E1_V1, C1_V2 | (int)(B(1) | B(22) | B(25) | B(30)),
-     B7_PROT | B(18) | B(19) | B(29), B(2), 0, C81_LAHF | C81_LZCNT, E81_V1},
-};
 
 bool x86_model_apply(X86Cpu *c, const char *name, GError **error)
 {
-    if (!name || !*name || g_str_equal(name, "x86-64") || g_str_equal(name, "default"))
-        name = "x86-64-v2";
-    const X86Model *m = NULL;
-    for (unsigned i = 0; i < G_N_ELEMENTS(models); i++)
-        if (g_str_equal(models[i].name, name))
-            m = &models[i];
-    if (!m) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "unknown CPU model \"%s\"", name);
+    const VmrX86Model *m = vmr_x86_model_find(name, VMR_X86_INTERP, error);
+    if (!m)
         return false;
-    }
-    c->model = m;
-    c->cpuid_1_edx = m->edx1;
-    c->cpuid_1_ecx = m->ecx1 | (uint32_t)C1_HYPERVISOR | (c->lapic_ops ? C1_PLATFORM : 0);
-    c->cpuid_7_ebx = m->ebx7;
-    c->cpuid_7_ecx = m->ecx7;
-    /* IBRS and ARCH_CAPABILITIES, which says that nothing needs a mitigation */
-    c->cpuid_7_edx = m->edx7 | B(26) | B(29);
-    c->cpuid_81_ecx = m->ecx81;
-    c->cpuid_81_edx = m->edx81;
-    if (!c->lapic_ops)
-        c->cpuid_1_edx &= ~B(9);
+    vmr_x86_cpuid_init(&c->cpuid, m, c->lapic_ops != NULL);
+    c->cpuid.brand = "vmrun interpreter";
+    c->cpuid.apic_id = c->ic.index;
+    c->cpuid.cpu_count = c->ic.vm->cpu_count;
+    c->cpuid.tsc_hz = X86_TSC_HZ;
+    c->cpuid_1_edx = c->cpuid.words[VMR_X86_1_EDX];
+    c->cpuid_1_ecx = c->cpuid.words[VMR_X86_1_ECX];
+    c->cpuid_7_ebx = c->cpuid.words[VMR_X86_7_EBX];
+    c->cpuid_7_ecx = c->cpuid.words[VMR_X86_7_ECX];
+    c->cpuid_7_edx = c->cpuid.words[VMR_X86_7_EDX];
+    c->cpuid_81_ecx = c->cpuid.words[VMR_X86_81_ECX];
+    c->cpuid_81_edx = c->cpuid.words[VMR_X86_81_EDX];
     return true;
 }
 
 const char *const *x86_model_list(void)
 {
-    static const char *const list[] = {
-        /* the first is the default */
-        "x86-64-v2\tv1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B; the default, also as x86-64",
-        "x86-64-v1\tthe baseline of x86-64: SSE2, CMPXCHG8B, NX",
-        "max\tall that the interpreter has", NULL};
-    return list;
+    return vmr_x86_model_list(VMR_X86_INTERP);
 }
 
 bool x86_has(const X86Cpu *c, unsigned feature)
@@ -93,113 +49,10 @@ bool x86_has(const X86Cpu *c, unsigned feature)
     }
 }
 
-static unsigned apic_id(const X86Cpu *c) { return c->ic.index; }
-
-static void topology(X86Cpu *c, uint32_t sub, uint32_t out[4])
-{
-    unsigned n = c->ic.vm->cpu_count, shift = 0;
-    while (1u << shift < n)
-        shift++;
-    out[3] = apic_id(c);
-    out[2] = sub;
-    if (sub == 0) { /* one thread a core */
-        out[0] = 0;
-        out[1] = 1;
-        out[2] |= 1 << 8;
-    } else if (sub == 1) {
-        out[0] = shift;
-        out[1] = n;
-        out[2] |= 2 << 8;
-    } else {
-        out[0] = out[1] = 0;
-    }
-}
-
 void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
-    const X86Model *m = c->model;
-    memset(out, 0, 4 * sizeof *out);
-    if (leaf > 0x16 && leaf < 0x40000000)
-        leaf = 0x16; /* as silicon: the highest basic leaf */
-    if (leaf > 0x40000000 && leaf < 0x80000000)
-        leaf = 0x16;
-    switch (leaf) {
-    case 0:
-        out[0] = 0x16;
-        memcpy(&out[1], "Genu", 4);
-        memcpy(&out[3], "ineI", 4);
-        memcpy(&out[2], "ntel", 4);
-        break;
-    case 1:
-        out[0] = m->stepping | (m->model & 15) << 4 | m->family << 8 | (m->model >> 4) << 16;
-        out[1] = apic_id(c) << 24 | MIN(c->ic.vm->cpu_count, 255u) << 16 | 8 << 8;
-        out[2] = c->cpuid_1_ecx | (c->cr4 & CR4_OSXSAVE ? B(27) : 0);
-        out[3] = c->cpuid_1_edx | (c->ic.vm->cpu_count > 1 ? B(28) : 0);
-        break;
-    case 4: { /* caches: L1d, L1i, L2, as a small core's */
-        static const uint32_t sizes[3][3] = {{0x121, 0x01c0003f, 63}, {0x122, 0x01c0003f, 63},
-                                             {0x143, 0x03c0003f, 1023}};
-        if (sub < 3) {
-            out[0] = sizes[sub][0] | (MIN(c->ic.vm->cpu_count, 64u) - 1) << 26;
-            out[1] = sizes[sub][1];
-            out[2] = sizes[sub][2];
-        }
-        break;
-    }
-    case 7:
-        if (sub == 0) {
-            out[1] = c->cpuid_7_ebx;
-            out[2] = c->cpuid_7_ecx;
-            out[3] = c->cpuid_7_edx;
-        }
-        break;
-    case 0xb:
-        topology(c, sub, out);
-        break;
-    case 0xd:
-        if (!(c->cpuid_1_ecx & B(26)))
-            break;
-        if (sub == 0) {
-            out[0] = 3;
-            out[1] = out[2] = 576;
-        }
-        break;
-    case 0x15: /* TSC = crystal * ebx / eax; the APIC timer runs at the crystal's rate */
-        out[0] = 1;
-        out[1] = 1;
-        out[2] = X86_TSC_HZ;
-        break;
-    case 0x16:
-        out[0] = out[1] = X86_TSC_HZ / 1000000;
-        out[2] = 100;
-        break;
-    case 0x40000000:
-        out[0] = 0x40000000;
-        memcpy(&out[1], "vmrunvmrunvm", 12);
-        break;
-    case 0x80000000:
-        out[0] = 0x80000008;
-        break;
-    case 0x80000001:
-        out[2] = c->cpuid_81_ecx;
-        out[3] = c->cpuid_81_edx;
-        break;
-    case 0x80000002: case 0x80000003: case 0x80000004: {
-        char brand[48] = {0};
-        g_snprintf(brand, sizeof brand, "vmrun interpreter, %s", m->name);
-        memcpy(out, brand + 16 * (leaf - 0x80000002), 16);
-        break;
-    }
-    case 0x80000006:
-        out[2] = 1024 << 16 | 8 << 12 | 64;
-        break;
-    case 0x80000007:
-        out[3] = B(8); /* invariant TSC */
-        break;
-    case 0x80000008:
-        out[0] = 48 << 8 | 40;
-        break;
-    }
+    c->cpuid.osxsave = c->cr4 & CR4_OSXSAVE;
+    vmr_x86_cpuid(&c->cpuid, leaf, sub, out);
 }
 
 /* ---- MSRs ---------------------------------------------------------------------------------------- */

@@ -381,14 +381,6 @@ static X86Seg segment_set(const VmrX86Segment *s)
                                      (s->db & 1) << 14 | (s->g & 1) << 15)};
 }
 
-static const uint32_t state_msrs[] = {
-    0x174, 0x175, 0x176, 0x277, 0x1a0, 0x2ff, 0x48, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
-    0xc0000102, 0xc0000103, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
-    0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d,
-    0x20e, 0x20f,
-};
-_Static_assert(G_N_ELEMENTS(state_msrs) <= G_N_ELEMENTS(((VmrX86State *)0)->msr), "room for all MSRs");
-
 static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     X86Cpu *c = of(cpu);
@@ -426,9 +418,9 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
         if (c->exc_vector == EXC_PF)
             s->cr2 = c->exc_cr2;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(state_msrs); i++)
-        if (x86_msr_read(c, state_msrs[i], &s->msr[s->msr_count].value))
-            s->msr[s->msr_count++].index = state_msrs[i];
+    for (unsigned i = 0; i < vmr_x86_state_msr_count; i++)
+        if (x86_msr_read(c, vmr_x86_state_msrs[i], &s->msr[s->msr_count].value))
+            s->msr[s->msr_count++].index = vmr_x86_state_msrs[i];
     x86_xsave(&c->fpu, s->xsave, 3, true, true);
 }
 

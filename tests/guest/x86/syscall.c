@@ -11,7 +11,6 @@ SNIPPET(call_64, 64,
         "1: mov %rcx, %r8\n pushf\n pop %r9\n mov %cs, %r12d\n mov %ss, %r13d\n int $0xf0\n"
         ".org call_64 + 0x400\n"
         "mov %rcx, %r14\n mov %r11, %r15\n pushf\n pop %r10\n mov %cs, %esi\n mov %ss, %edi\n sysretq\n");
-SNIPPET(call_r0, 64, ".org call_r0 + 0x400\n nop");
 SNIPPET(sysret_32, 64, "mov $0x10400, %ecx\n mov $0x202, %r11d\n sysretl\n .org sysret_32 + 0x400\n"
                        "mov %cs, %esi\n mov %ss, %edi\n .byte 0x40\n"); /* INC EAX there: 32-bit code */
 SNIPPET(sysret_bad, 64, "mov $0x800000000000, %rcx\n mov $0x2, %r11d\n sysretq");
@@ -129,7 +128,7 @@ static void sysenter(void)
     wrmsr(0x174, SEL_CODE32);
     wrmsr(0x175, 0x2e000);
     wrmsr(0x176, SNIPPET_AT + 0x800);
-    u64 saved[3] = {gdt[SEL_CODE16 >> 3], gdt[SEL_DATA16 >> 3], gdt[SEL_UCODE32 >> 3]};
+
     vm_run(VM_PROT32_R3, enter_32);
     check(vm.vector, VEC_DONE, "32-bit SYSENTER: vector");
     check(vm.r[RBX], 0x2e000, "32-bit SYSENTER: ESP");
@@ -142,11 +141,9 @@ static void sysenter(void)
     check(vm.r[RDI], SEL_SYSENTER + 24 + 3, "32-bit SYSEXIT: SS");
     check(vm.r[RSP], 0x2ffec, "32-bit SYSEXIT: ESP");
     wrmsr(0x174, 0);
-    (void)saved;
 }
 
 SNIPPET(int80, 64, "mov $42, %eax\n stc\n int $0x80");
-SNIPPET(swap, 64, "swapgs\n mov %gs:0, %rax\n swapgs\n mov %gs:0, %rbx\n mov %fs:8, %rdx");
 SNIPPET(iret_user, 64, "push $0x3b\n push $0x2f000\n push $0x246\n push $0x43\n push $0x10100\n iretq\n"
                        ".org iret_user + 0x100\n mov %cs, %esi\n pushf\n pop %rdi\n");
 
