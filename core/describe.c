@@ -2,6 +2,7 @@
  * core/describe.c - vmrun --describe: the tables of a plugin, of [machine], of a back end.
  */
 #include "core/chardev.h"
+#include "core/display.h"
 #include "core/cli.h"
 #include "core/json.h"
 #include "core/loader.h"
@@ -221,6 +222,11 @@ int vmr_describe(const char *name, bool json, FILE *to)
         table("section", name, boot ? "what the machine starts: [boot]" : "the machine: [machine]",
               boot ? "Plugins read these; --kernel, --initrd and --append set them." : NULL,
               boot ? vmr_boot_properties : vmr_machine_properties, json, to);
+        return 0;
+    }
+    if (strcmp(name, "display") == 0) {
+        table("backend", name, "where a screen is shown: [display NAME]", NULL,
+              vmr_display_properties, json, to);
         return 0;
     }
     for (unsigned i = 0; vmr_chardev_classes[i]; i++) {
