@@ -1,6 +1,7 @@
 /*
  * core/describe.c - vmrun --describe: the tables of a plugin, of [machine], of a back end.
  */
+#include "core/accel.h"
 #include "core/chardev.h"
 #include "core/display.h"
 #include "core/cli.h"
@@ -235,6 +236,23 @@ int vmr_describe(const char *name, bool json, FILE *to)
             table("backend", name, c->summary, c->doc, c->properties, json, to);
             return 0;
         }
+    }
+    for (unsigned i = 0; vmr_accels[i]; i++) {
+        char *text = vmr_accels[i]->cpu_describe ? vmr_accels[i]->cpu_describe(name) : NULL;
+        if (!text)
+            continue;
+        if (json) {
+            VmrJson j = {.to = to};
+            vmr_json_open(&j, NULL, '{');
+            vmr_json_string(&j, "kind", "cpu");
+            vmr_json_string(&j, "name", name);
+            vmr_json_string(&j, "doc", text);
+            vmr_json_close(&j, '}');
+        } else {
+            fputs(text, to);
+        }
+        g_free(text);
+        return 0;
     }
     GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
     char *cwd = g_get_current_dir();
