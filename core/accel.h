@@ -61,6 +61,9 @@ typedef struct VmrAccelClass {
     /* It works, but for what this text says: then one that works in full is preferred if the
        machine file names any.  NULL: no limits.  Free with g_free().  May be NULL.  [main] */
     char *(*limits)(void);
+    /* Text for --describe of a CPU model; NULL: not one of this accelerator.  Free with g_free().
+       May be NULL. */
+    char *(*cpu_describe)(const char *model);
 } VmrAccelClass;
 
 /* The built-in ones; NULL-terminated (accel/accels.c). */

@@ -1,36 +1,49 @@
 /*
  * The CPU model (accel/x86/model.h) and model-specific registers: SDM volume 4.
  *
- * What CPUID shows is what the decoder accepts: it reads the same feature words.
+ * What CPUID shows is what the decoder accepts and what behaves: all read the same words.
  */
 #include "cpu.h"
 
 #define B(n) (1u << (n))
 
-bool x86_model_apply(X86Cpu *c, const char *name, GError **error)
+bool x86_model_apply(X86Cpu *c, const char *spec, GError **error)
 {
+    const char *comma = spec ? strchr(spec, ',') : NULL;
+    char *name = comma ? g_strndup(spec, (gsize)(comma - spec)) : g_strdup(spec);
+    uint32_t have[VMR_X86_WORDS], *words = c->cpuid.words;
     const VmrX86Model *m = vmr_x86_model_find(name, VMR_X86_INTERP, error);
+    g_free(name);
     if (!m)
         return false;
-    vmr_x86_cpuid_init(&c->cpuid, m, c->lapic_ops != NULL);
+    vmr_x86_interp_words(have);
+    vmr_x86_cpuid_init(&c->cpuid, m, true);
+    if (g_str_equal(m->name, "max"))
+        memcpy(words, have, sizeof have);
+    if (!vmr_x86_cpuid_change(&c->cpuid, comma, have, error))
+        return false;
+    if (!c->lapic_ops) { /* the platform has none */
+        words[VMR_X86_1_EDX] &= ~B(9);
+        words[VMR_X86_1_ECX] &= ~(B(21) | B(24));
+    }
     c->cpuid.brand = "vmrun interpreter";
     c->cpuid.apic_id = c->ic.index;
     c->cpuid.cpu_count = c->ic.vm->cpu_count;
     c->cpuid.tsc_hz = X86_TSC_HZ;
-    c->cpuid_1_edx = c->cpuid.words[VMR_X86_1_EDX];
-    c->cpuid_1_ecx = c->cpuid.words[VMR_X86_1_ECX];
-    c->cpuid_7_ebx = c->cpuid.words[VMR_X86_7_EBX];
-    c->cpuid_7_ecx = c->cpuid.words[VMR_X86_7_ECX];
-    c->cpuid_7_edx = c->cpuid.words[VMR_X86_7_EDX];
-    c->cpuid_81_ecx = c->cpuid.words[VMR_X86_81_ECX];
-    c->cpuid_81_edx = c->cpuid.words[VMR_X86_81_EDX];
+    c->cpuid_1_edx = words[VMR_X86_1_EDX];
+    c->cpuid_1_ecx = words[VMR_X86_1_ECX];
+    c->cpuid_7_ebx = words[VMR_X86_7_EBX];
+    c->cpuid_7_ecx = words[VMR_X86_7_ECX];
+    c->cpuid_7_edx = words[VMR_X86_7_EDX];
+    c->cpuid_81_ecx = words[VMR_X86_81_ECX];
+    c->cpuid_81_edx = words[VMR_X86_81_EDX];
+    c->cpuid_d1_eax = words[VMR_X86_D1_EAX];
     return true;
 }
 
-const char *const *x86_model_list(void)
-{
-    return vmr_x86_model_list(VMR_X86_INTERP);
-}
+const char *const *x86_model_list(void) { return vmr_x86_model_list(VMR_X86_INTERP); }
+
+char *x86_model_describe(const char *name) { return vmr_x86_model_describe(name, VMR_X86_INTERP); }
 
 bool x86_has(const X86Cpu *c, unsigned feature)
 {
@@ -52,13 +65,15 @@ bool x86_has(const X86Cpu *c, unsigned feature)
 void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     c->cpuid.osxsave = c->cr4 & CR4_OSXSAVE;
+    c->cpuid.ospke = c->cr4 & CR4_PKE;
+    c->cpuid.xcr0 = c->xcr0;
     vmr_x86_cpuid(&c->cpuid, leaf, sub, out);
 }
 
 /* ---- MSRs ---------------------------------------------------------------------------------------- */
 
 enum {
-    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
+    MSR_P5_MC_ADDR = 0, MSR_P5_MC_TYPE = 1, MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
     MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_BIOS_SIGN = 0x8b, MSR_MTRRCAP = 0xfe,
     MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
     MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0,
@@ -84,11 +99,46 @@ static bool lapic_msr(uint32_t msr)
            (msr >= MSR_X2APIC && msr <= MSR_X2APIC_LAST);
 }
 
-static bool canonical(uint64_t v) { return (int64_t)v >> 47 == 0 || (int64_t)v >> 47 == -1; }
+/* Does the model have this MSR at all? */
+static bool model_has(const X86Cpu *c, uint32_t msr)
+{
+    if (msr >= MSR_X2APIC && msr <= MSR_X2APIC_LAST)
+        return X86_FEATURE(c, 1_ECX, 21);
+    if (fixed_mtrr(msr) >= 0 || (msr >= MSR_MTRR_VAR && msr <= MSR_MTRR_VAR_LAST))
+        return X86_FEATURE(c, 1_EDX, 12);
+    bool lm = X86_FEATURE(c, 81_EDX, 29), family6 = c->cpuid.model->family >= 6;
+    switch (msr) {
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return X86_FEATURE(c, 1_EDX, 7);
+    case MSR_TSC: return X86_FEATURE(c, 1_EDX, 4);
+    case MSR_APIC_BASE: return X86_FEATURE(c, 1_EDX, 9) && family6;
+    case MSR_TSC_DEADLINE: return X86_FEATURE(c, 1_ECX, 24);
+    case MSR_TSC_ADJUST: return X86_FEATURE(c, 7_EBX, 1);
+    case MSR_SPEC_CTRL: case MSR_PRED_CMD: return X86_FEATURE(c, 7_EDX, 26);
+    case MSR_ARCH_CAPABILITIES: return X86_FEATURE(c, 7_EDX, 29);
+    case MSR_MTRRCAP: case MSR_MTRR_DEF: return X86_FEATURE(c, 1_EDX, 12);
+    case MSR_SYSENTER_CS: case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP: return X86_FEATURE(c, 1_EDX, 11);
+    case MSR_MCG_CAP: case MSR_MCG_STATUS: return X86_FEATURE(c, 1_EDX, 14);
+    case MSR_PAT: return X86_FEATURE(c, 1_EDX, 16);
+    case MSR_FEATURE_CONTROL: return lm;
+    case MSR_BIOS_SIGN: case MSR_MISC_ENABLE: return family6;
+    case 0xc0000080: return lm || X86_FEATURE(c, 81_EDX, 20) || X86_FEATURE(c, 81_EDX, 11);
+    case 0xc0000081: case 0xc0000082: case 0xc0000083: case 0xc0000084: return X86_FEATURE(c, 81_EDX, 11);
+    case 0xc0000100: case 0xc0000101: case 0xc0000102: return lm;
+    case 0xc0000103: return X86_FEATURE(c, 81_EDX, 27) || X86_FEATURE(c, 7_ECX, 22);
+    }
+    return true;
+}
+
+static bool canonical(const X86Cpu *c, uint64_t v) { return x86_canonical_base(c, v); }
+
+/* What the types of memory may be: UC, WC, WT, WP, WB. */
+static bool memory_type(uint64_t t) { return t < 7 && t != 2 && t != 3; }
 
 bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
 {
     *v = 0;
+    if (!model_has(c, msr))
+        return false;
     if (lapic_msr(msr)) {
         if (!c->lapic_ops)
             return false;
@@ -107,7 +157,9 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
         return true;
     }
     switch (msr) {
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return true;
     case MSR_TSC: *v = x86_tsc(c); return true;
+    case MSR_TSC_ADJUST: *v = c->tsc_adjust; return true;
     case MSR_FEATURE_CONTROL: *v = 1; return true; /* locked, nothing enabled */
     case MSR_SPEC_CTRL: *v = c->spec_ctrl; return true;
     case MSR_BIOS_SIGN: *v = 1ull << 32; return true;
@@ -141,6 +193,8 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
 
 bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
 {
+    if (!model_has(c, msr))
+        return false;
     if (lapic_msr(msr)) {
         if (!c->lapic_ops)
             return false;
@@ -151,15 +205,32 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     int fixed = fixed_mtrr(msr);
     if (fixed >= 0) {
+        for (unsigned i = 0; i < 8; i++)
+            if (!memory_type(v >> (8 * i) & 0xff))
+                return false;
         c->mtrr_fixed[fixed] = v;
         return true;
     }
     if (msr >= MSR_MTRR_VAR && msr <= MSR_MTRR_VAR_LAST) {
+        bool mask = msr & 1;
+        uint64_t reserved = ~((1ull << x86_phys_bits(c)) - 1) | (mask ? 0x7ff : 0xf00);
+        if ((v & reserved) || (!mask && !memory_type(v & 0xff)))
+            return false;
         c->mtrr_var[msr - MSR_MTRR_VAR] = v;
         return true;
     }
     switch (msr) {
-    case MSR_TSC: c->tsc_offset += (int64_t)(v - x86_tsc(c)); return true;
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return true;
+    case MSR_TSC: {
+        uint64_t by = v - x86_tsc(c);
+        c->tsc_offset += (int64_t)by;
+        c->tsc_adjust += by;
+        return true;
+    }
+    case MSR_TSC_ADJUST:
+        c->tsc_offset += (int64_t)(v - c->tsc_adjust);
+        c->tsc_adjust = v;
+        return true;
     case MSR_SPEC_CTRL:
         if (v & ~7ull)
             return false;
@@ -167,10 +238,17 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         return true;
     case MSR_PRED_CMD: return !(v & ~1ull);
     case MSR_BIOS_SIGN: return true;
-    case MSR_SYSENTER_CS: c->sysenter_cs = v; return true;
-    case MSR_SYSENTER_ESP: c->sysenter_esp = v; return canonical(v);
-    case MSR_SYSENTER_EIP: c->sysenter_eip = v; return canonical(v);
-    case MSR_MCG_STATUS: c->mcg_status = v; return true;
+    case MSR_SYSENTER_CS: c->sysenter_cs = (uint32_t)v; return true;
+    case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP:
+        if (!canonical(c, v))
+            return false;
+        *(msr == MSR_SYSENTER_ESP ? &c->sysenter_esp : &c->sysenter_eip) = v;
+        return true;
+    case MSR_MCG_STATUS:
+        if (v)
+            return false; /* software may only clear it */
+        c->mcg_status = v;
+        return true;
     case MSR_MISC_ENABLE: c->misc_enable = v; return true;
     case MSR_PAT:
         for (unsigned i = 0; i < 8; i++) {
@@ -180,7 +258,11 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         }
         c->pat = v;
         return true;
-    case MSR_MTRR_DEF: c->mtrr_def_type = v & 0xcff; return true;
+    case MSR_MTRR_DEF:
+        if ((v & ~0xcffull) || !memory_type(v & 0xff))
+            return false;
+        c->mtrr_def_type = v;
+        return true;
     case 0xc0000080: {
         uint64_t known = 0;
         if (c->cpuid_81_edx & B(11))
@@ -200,32 +282,40 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     case 0xc0000081: c->star = v; return true;
     case 0xc0000082:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->lstar = v;
         return true;
     case 0xc0000083:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->cstar = v;
         return true;
-    case 0xc0000084: c->sfmask = (uint32_t)v; return true;
+    case 0xc0000084:
+        if (v >> 32)
+            return false;
+        c->sfmask = v;
+        return true;
     case 0xc0000100:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->r[REG_BASE_FS] = v;
         return true;
     case 0xc0000101:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->r[REG_BASE_GS] = v;
         return true;
     case 0xc0000102:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->kernel_gs_base = v;
         return true;
-    case 0xc0000103: c->tsc_aux = (uint32_t)v; return true;
+    case 0xc0000103:
+        if (v >> 32)
+            return false;
+        c->tsc_aux = v;
+        return true;
     }
     return false;
 }

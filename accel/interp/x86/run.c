@@ -321,6 +321,7 @@ void x86_reset(X86Cpu *c, bool init)
         c->tsc_aux = 0;
         c->mcg_status = 0;
         c->tsc_offset = 0;
+        c->tsc_adjust = 0;
         c->xcr0 = 1;
         x86_fpu_reset(&c->fpu);
         atomic_store(&c->ic.events, 0);
@@ -472,6 +473,10 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     c->exc_cr2 = s->cr2;
     c->shutdown = false;
     for (unsigned i = 0; i < s->msr_count; i++) {
+        if (s->msr[i].index == 0x3b) { /* IA32_TSC_ADJUST: the TSC has its value already */
+            c->tsc_adjust = s->msr[i].value;
+            continue;
+        }
         if (!x86_msr_write(c, s->msr[i].index, s->msr[i].value)) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's MSR 0x%x is invalid",
                         s->msr[i].index);
@@ -584,5 +589,5 @@ const VmrAccelClass vmr_interp_accel = {
     .probe = probe, .vm_new = vm_new, .vm_free = vm_free, .cpu_new = cpu_new, .cpu_free = cpu_free,
     .cpu_reset = cpu_reset, .cpu_run = cpu_run, .cpu_kick = cpu_kick, .cpu_interface = cpu_interface,
     .cpu_stats = cpu_stats, .map_changed = map_changed, .ram_written = ram_written,
-    .cpu_models = x86_model_list,
+    .cpu_models = x86_model_list, .cpu_describe = x86_model_describe,
 };

@@ -199,10 +199,8 @@ bool x86_seg_load(X86Cpu *c, unsigned seg, uint16_t selector)
 /* Is `offset` a place that the code segment of descriptor d can run at? */
 static bool code_offset_ok(X86Cpu *c, uint64_t d, uint64_t offset)
 {
-    if (x86_long(c) && (x86_desc_ar(d) & AR_L)) {
-        int64_t top = (int64_t)offset >> 47;
-        return top == 0 || top == -1;
-    }
+    if (x86_long(c) && (x86_desc_ar(d) & AR_L))
+        return x86_canonical(c, offset);
     return offset <= x86_desc_limit(d);
 }
 

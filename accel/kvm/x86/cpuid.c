@@ -30,15 +30,9 @@ static const struct kvm_cpuid_entry2 *supported(const KvmVm *vm, uint32_t leaf, 
 
 static uint32_t supported_word(const KvmVm *vm, VmrX86Word word)
 {
-    static const uint32_t leaves[VMR_X86_WORDS] = {1, 1, 7, 7, 7, 0x80000001, 0x80000001};
-    const struct kvm_cpuid_entry2 *e = supported(vm, leaves[word], 0);
-    uint32_t bits = 0;
-    if (e)
-        switch (word) {
-        case VMR_X86_7_EBX: bits = e->ebx; break;
-        case VMR_X86_1_ECX: case VMR_X86_7_ECX: case VMR_X86_81_ECX: bits = e->ecx; break;
-        default: bits = e->edx;
-        }
+    const VmrX86WordPlace *p = &vmr_x86_word_places[word];
+    const struct kvm_cpuid_entry2 *e = supported(vm, p->leaf, p->sub);
+    uint32_t bits = !e ? 0 : p->reg == 0 ? e->eax : p->reg == 1 ? e->ebx : p->reg == 2 ? e->ecx : e->edx;
     if (word == VMR_X86_1_ECX)
         bits |= B(21) | B(24) | B(31); /* x2APIC, TSC deadline: the local APIC's; hypervisor */
     if (word == VMR_X86_1_EDX)
@@ -114,7 +108,7 @@ static void add_xsave(Cpuid *t, const X86Cpu *c)
     if (!(c->cpuid.words[VMR_X86_1_ECX] & B(26)))
         return;
     const struct kvm_cpuid_entry2 *s = supported(c->k.vm, 0xd, 0);
-    uint32_t components = 3 | (c->cpuid.words[VMR_X86_1_ECX] & B(28) ? 4 : 0);
+    uint32_t components = (uint32_t)vmr_x86_xcr0_all(c->cpuid.words);
     if (s)
         components &= s->eax;
     uint32_t size = 576;
@@ -128,12 +122,12 @@ static void add_xsave(Cpuid *t, const X86Cpu *c)
     struct kvm_cpuid_entry2 *e = add(t, 0xd, 0, true);
     e->eax = components;
     e->ebx = e->ecx = size;
-    add(t, 0xd, 1, true);
+    add(t, 0xd, 1, true)->eax = c->cpuid.words[VMR_X86_D1_EAX];
 }
 
 static void model_table(Cpuid *t, const X86Cpu *c)
 {
-    for (uint32_t leaf = 0; leaf <= VMR_X86_LEAF_MAX; leaf++) {
+    for (uint32_t leaf = 0; leaf <= c->cpuid.model->leaf_max; leaf++) {
         if (leaf == 4) {
             for (uint32_t sub = 0; sub < 4; sub++)
                 add_ours(t, c, leaf, sub, true);
@@ -146,8 +140,9 @@ static void model_table(Cpuid *t, const X86Cpu *c)
             add_ours(t, c, leaf, 0, leaf == 7);
         }
     }
-    add_ours(t, c, 0x40000000, 0, false);
-    for (uint32_t leaf = 0; leaf <= VMR_X86_LEAF_EXT_MAX; leaf++)
+    if (c->cpuid.words[VMR_X86_1_ECX] & B(31))
+        add_ours(t, c, 0x40000000, 0, false);
+    for (uint32_t leaf = 0; c->cpuid.model->ext_max && leaf <= c->cpuid.model->ext_max; leaf++)
         add_ours(t, c, 0x80000000 + leaf, 0, false);
 }
 
@@ -195,8 +190,11 @@ static void host_table(Cpuid *t, const X86Cpu *c)
 bool kvm_x86_cpuid_set(X86Cpu *c, const char *model, GError **error)
 {
     KvmVm *vm = c->k.vm;
-    bool host = model && g_str_equal(model, "host"), max = model && g_str_equal(model, "max");
-    const VmrX86Model *m = vmr_x86_model_find(host || max ? "x86-64-v3" : model, VMR_X86_KVM, error);
+    const char *changes = model ? strchr(model, ',') : NULL;
+    char *name = changes ? g_strndup(model, (gsize)(changes - model)) : g_strdup(model);
+    bool host = name && g_str_equal(name, "host"), max = name && g_str_equal(name, "max");
+    const VmrX86Model *m = vmr_x86_model_find(host ? "max" : name, VMR_X86_KVM, error);
+    g_free(name);
     if (!m)
         return false;
     vmr_x86_cpuid_init(&c->cpuid, m, c->lapic_ops != NULL);
@@ -211,6 +209,11 @@ bool kvm_x86_cpuid_set(X86Cpu *c, const char *model, GError **error)
     } else if (!host) {
         filter(c);
     }
+    uint32_t have[VMR_X86_WORDS];
+    for (VmrX86Word w = 0; w < VMR_X86_WORDS; w++)
+        have[w] = supported_word(vm, w);
+    if (!host && !vmr_x86_cpuid_change(&c->cpuid, changes, have, error))
+        return false;
     Cpuid *t = g_new0(Cpuid, 1);
     if (host)
         host_table(t, c);
