@@ -141,8 +141,8 @@ static const Row rows[] = {
     {"branch", "call", 0, 0xe8, -1, 0, "-n4", SP_JUMP, JUMP, 0},
     {"branch", "jmp", 0, 0xe9, -1, 0, "-n4", SP_JUMP, JUMP, 0},
     {"branch", "jmp", 0, 0xeb, -1, 0, "-n1", SP_JUMP, JUMP, 0},
-    {"branch", "call", 0, 0xff, 2, 0, "Es0", SP_JUMP_IND, JUMP, 8},
-    {"branch", "jmp", 0, 0xff, 4, 0, "Es0", SP_JUMP_IND, JUMP, 8},
+    {"branch", "call", 0, 0xff, 2, 0, "Eq0", SP_JUMP_IND, JUMP, 8},
+    {"branch", "jmp", 0, 0xff, 4, 0, "Eq0", SP_JUMP_IND, JUMP, 8},
     {"branch", "ret", 0, 0xc3, -1, 0, "-n0", SP_RET, JUMP, 0},
     {"branch", "ret", 0, 0xc2, -1, 0, "-n2", SP_RET, JUMP, 0},
     {"branch", "loopne", 0, 0xe0, -1, 0, "-n1", SP_LOOP, JUMP | AS32, 0},
@@ -459,6 +459,8 @@ static void add_vector(unsigned map, unsigned prefix, unsigned opcode)
                 f.special = SP_MASKMOV;
             else if (name && strncmp(name, "pcmp", 4) == 0 && (strstr(name, "str")))
                 f.special = SP_PCMPSTR;
+            else if (name && strncmp(name, "sha", 3) == 0)
+                f.special = SP_ALIGNED;
             else if (aligned)
                 f.special = SP_ALIGN16;
             if (name && strcmp(name, "emms") == 0) {

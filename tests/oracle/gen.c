@@ -212,7 +212,9 @@ static void choose_operand(Gen *g, const Form *f)
         at = 0x0000800000000000ull << below(g, 16) | below(g, 4096); /* not canonical, or kernel */
     else
         at = DATA_AT + 1024 + below(g, 480);
-    if (chance(g, 80))
+    if (f->special == SP_ALIGNED)
+        at &= ~15ull;
+    else if (chance(g, 80))
         at &= ~(uint64_t)(align - 1);
     c->operand_at = at;
     uint64_t base = at & ~15ull;
@@ -445,7 +447,7 @@ static void prepare_memory(Gen *g, const Form *f)
         }
         break;
     case SP_LDMXCSR: {
-        uint32_t v = (uint32_t)rnd(g) & (chance(g, 90) ? 0xffff : ~0u);
+        uint32_t v = (uint32_t)rnd(g) & (chance(g, 90) ? 0xffff : ~(1u << 17)); /* MM of AMD */
         memcpy(p, &v, 4);
         break;
     }
@@ -455,7 +457,7 @@ static void prepare_memory(Gen *g, const Form *f)
             any_fx(g, &fx, true, true);
             memcpy(fx.rest, p + 416, sizeof fx.rest);
             if (chance(g, 5))
-                fx.mxcsr |= 1u << (16 + below(g, 16));
+                fx.mxcsr |= 1u << (18 + below(g, 14));
             memcpy(p, &fx, sizeof fx);
         }
         break;

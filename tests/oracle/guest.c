@@ -75,6 +75,7 @@ bool guest_start(const char *model)
     set_seg(VMR_X86_CS, 0x33, AR_P | AR_S | 3 << 5 | AR_CODE | AR_RW | AR_ACCESSED | AR_L | AR_G);
     set_seg(VMR_X86_SS, 0x2b, AR_P | AR_S | 3 << 5 | AR_RW | AR_ACCESSED | AR_DB | AR_G);
     cpu->r[REG_BASE_GS] = GS_BASE;
+    cpu->tr.limit = 0x66; /* no I/O permission bitmap */
     cpu->idt_limit = 0;
     cpu->gdt_limit = 0;
     cpu->cpl = 3;

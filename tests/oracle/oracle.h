@@ -96,7 +96,8 @@ typedef enum Special {
     SP_BT,       /* a bit offset in G moves the address: keep it small */
     SP_CMPXCHG,  /* the accumulator often equals the destination */
     SP_XLAT, SP_MASKMOV, SP_MOFFS, SP_ENTER, SP_LEAVE, SP_JUMP, SP_JUMP_IND, SP_LOOP, SP_RET,
-    SP_POPF, SP_FXSAVE, SP_FXRSTOR, SP_LDMXCSR, SP_X87, SP_FLDENV, SP_PCMPSTR, SP_ALIGN16, SP_XSAVE,
+    SP_POPF, SP_FXSAVE, SP_FXRSTOR, SP_LDMXCSR, SP_X87, SP_FLDENV, SP_PCMPSTR, SP_ALIGN16,
+    SP_ALIGNED,  /* never unaligned: the vendors differ */
 } Special;
 
 typedef struct Form {

@@ -134,6 +134,7 @@ typedef struct X86Cpu {
     bool exc_pending;
     uint8_t exc_vector;
     bool exc_has_error, exc_soft; /* soft: INT n, INT3, INTO */
+    bool exc_canonical;           /* #GP because an address is not canonical: #SS for a stack's */
     bool shutdown;
     uint32_t exc_error;
     uint64_t exc_cr2;
@@ -244,6 +245,8 @@ static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
 
 /* Deliver the pending exception; sets `shutdown` on a triple fault. */
 void x86_exception_deliver(X86Cpu *c);
+/* In 64-bit mode the kind of a fault by a bad address depends on the segment: op of `b` faulted. */
+void x86_exception_segment(X86Cpu *c, const InterpBlock *b, const InterpOp *op);
 /* Deliver an interrupt (external, NMI, INT n); false: an exception is pending. */
 bool x86_interrupt(X86Cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error,
                    uint64_t return_pc);

@@ -645,6 +645,11 @@ static void x87(Decoder *d, uint8_t opcode)
     op->d = opcode;
     op->s = d->modrm;
     op->scale = d->mod != 3;
+    if (d->mod != 3) {
+        op->b = d->mseg;
+        if (!d->m64 || d->mseg >= VMR_X86_FS)
+            op->i = OFF(REG_BASE_ES + d->mseg);
+    }
 }
 
 #include "decode-0f.inc"

@@ -484,6 +484,15 @@
     TESTJ_ONE(bits, LE, res <= 0)                                                                  \
     TESTJ_ONE(bits, G, res > 0)
 
+/* The target of a near branch; another one is #GP before anything is written. */
+#define CHECK_TARGET(v)                                                                            \
+    do {                                                                                           \
+        if (unlikely((int64_t)((v) << 16) >> 16 != (int64_t)(v))) {                                \
+            x86_gp(c, 0);                                                                          \
+            goto exception;                                                                        \
+        }                                                                                          \
+    } while (0)
+
 #define INSN_PC() (REG(REG_PC) + op->pc)
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -769,7 +778,9 @@ dispatch:
     }
     OP(JMP_R)
     {
-        REG(REG_PC) = R64(op->s) & c->pc_mask;
+        uint64_t to = R64(op->s) & c->pc_mask;
+        CHECK_TARGET(to);
+        REG(REG_PC) = to;
         goto lookup;
     }
     OP(CALL64)
@@ -784,6 +795,7 @@ dispatch:
     OP(CALL64_R)
     {
         uint64_t to = R64(op->s);
+        CHECK_TARGET(to);
         STORE(64, REG(RSP) - 8, INSN_PC() + op->length);
         REG(RSP) -= 8;
         c->ic.code_hit = false;
@@ -813,6 +825,7 @@ dispatch:
     {
         uint64_t v;
         LOAD(64, REG(RSP), v);
+        CHECK_TARGET(v);
         REG(RSP) += 8 + op->imm;
         REG(REG_PC) = v;
         goto lookup;
@@ -897,6 +910,8 @@ code_changed:
     goto lookup;
 
 exception:
+    if (unlikely(c->exc_canonical))
+        x86_exception_segment(c, blk, op);
     /* RIP of the faulting instruction; those before it were executed. */
     c->ic.icount -= (uint64_t)(blk->insns - op->index);
     REG(REG_PC) = INSN_PC() & c->pc_mask;

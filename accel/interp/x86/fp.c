@@ -68,7 +68,7 @@ bool x86_h_x87(X86Cpu *c, const InterpOp *op)
     if (insn->flags & X86_X87_NOTE) {
         x86_x87_note(f, op->d, op->s, c->seg[VMR_X86_CS].sel, c->insn_pc);
         if (op->scale)
-            x86_x87_note_data(f, c->seg[VMR_X86_DS].sel, T0);
+            x86_x87_note_data(f, c->seg[op->b].sel, T0 - *(uint64_t *)((char *)c->r + op->i));
     }
     uint32_t result = x86_x87_execute(f, op->d, op->s, buffer, mode, x86_cc_flags(c));
     if (insn->flags & X86_X87_STORE && !(result & X86_X87_NO_STORE) &&
