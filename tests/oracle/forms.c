@@ -104,7 +104,8 @@ static const Row rows[] = {
     {"move", "mov-from-seg", 0, 0x8c, 2, 0, "Ev0", 0, 0, 2},
     {"move", "mov-from-seg", 0, 0x8c, 3, 0, "Ev0", 0, 0, 2},
     {"move", "lea", 0, 0x8d, -1, 0, "Mv0", 0, 0, 0},
-    {"move", "movsxd", 0, 0x63, -1, 0, "Ev0", 0, 0, 4},
+    {"move", "movsxd", 0, 0x63, -1, 0, "Ey0", 0, 0, 4},
+    {"move", "movsxd", 0, 0x63, -1, 0, "Rw0", 0, 0, 0},
     {"move", "movzx8", 1, 0xb6, -1, 0, "Ev0", 0, 0, 1},
     {"move", "movzx16", 1, 0xb7, -1, 0, "Ev0", 0, 0, 2},
     {"move", "movsx8", 1, 0xbe, -1, 0, "Ev0", 0, 0, 1},
@@ -455,6 +456,8 @@ static void add_vector(unsigned map, unsigned prefix, unsigned opcode)
                       .bytes = (uint8_t)bytes, .fp = fp, .undefined = !name};
             if (!name && group)
                 f.imm = 1;
+            if (opcode == 0x77 && map == 1 && !name)
+                continue; /* EMMS has no ModRM */
             if (name && strncmp(name, "maskmov", 7) == 0)
                 f.special = SP_MASKMOV;
             else if (name && strncmp(name, "pcmp", 4) == 0 && (strstr(name, "str")))

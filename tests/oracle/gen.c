@@ -433,12 +433,12 @@ static void prepare_memory(Gen *g, const Form *f)
     }
     case SP_CMPXCHG:
         if (f->bytes == 8 && f->opcode == 0xc7) {
-            if (chance(g, 50)) {
+            if (chance(g, 50) && !pinned(g, 0) && !pinned(g, 2)) {
                 memcpy(&c->in.gpr[0], p, 4);
                 memcpy(&c->in.gpr[2], p + 4, 4);
             }
         } else if (f->bytes == 16) {
-            if (chance(g, 50)) {
+            if (chance(g, 50) && !pinned(g, 0) && !pinned(g, 2)) {
                 memcpy(&c->in.gpr[0], p, 8);
                 memcpy(&c->in.gpr[2], p + 8, 8);
             }
@@ -612,9 +612,10 @@ static void emit(Gen *g, const Form *f)
     } else if (f->special == SP_ENTER) {
         imm = below(g, 64) | (chance(g, 60) ? 0 : below(g, 4) | below(g, 8) << 5) << 16;
     } else if (f->special == SP_JUMP || f->special == SP_LOOP) {
-        imm = chance(g, 60) ? below(g, 100) : 0 - (uint64_t)(60 + below(g, 60));
+        unsigned far = f->imm == 4 ? 60 + below(g, 900) : 60 + below(g, 60);
+        imm = g->sequence || chance(g, 60) ? below(g, 100) : 0 - (uint64_t)far;
         if (f->imm == 4 && chance(g, 30))
-            imm = (uint64_t)(int64_t)((int)below(g, 2000) - 1000) | 64;
+            imm = far;
     } else if (f->special == SP_RET) {
         imm = below(g, 128);
     } else if (f->imm == 1 && chance(g, 60)) {

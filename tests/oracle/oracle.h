@@ -137,6 +137,8 @@ void coverage_print(void);
 const Undef *undef_find(const char *mnemonic);
 uint32_t undef_flags(const Undef *u, const Case *c, const Form *f);
 bool undef_result(const Undef *u, const Case *c, const Form *f);
+/* Is the difference in MXCSR one that the table of known deviations has? */
+bool known_deviation(const Case *c, const Result *h, const Result *g);
 void undef_print(void);
 
 /* ---- the two worlds --------------------------------------------------------------------- */

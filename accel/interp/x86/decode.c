@@ -385,6 +385,8 @@ static void shift(Decoder *d, unsigned size, int count)
     } else if (count == 0) {
         if (size == 2)
             emit_rr(d, OP_MOV_RR32, r, r);
+        else
+            emit(d, OP_NOP); /* no instruction is without ops */
     } else {
         unsigned code = kind == 5 ? OP_SHR_I8 : kind == 7 ? OP_SAR_I8 : OP_SHL_I8;
         if (count < 0)

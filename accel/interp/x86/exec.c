@@ -748,6 +748,10 @@ dispatch:
             goto exception;
         }
         c->insn_pc = INSN_PC();
+        /* the switch to MMX must not happen if the store faults */
+        if (unlikely((insn->flags & X86_SSE_MMX) && !x86_x87_pending(&c->fpu) &&
+                     !x86_probe(c, ea, x86_sse_mem_size(insn, op), true)))
+            goto exception;
         if (unlikely(!x86_sse_run(c, insn, op, &m)))
             goto exception;
         switch (x86_sse_mem_size(insn, op)) {
@@ -795,7 +799,11 @@ dispatch:
     OP(CALL64_R)
     {
         uint64_t to = R64(op->s);
-        CHECK_TARGET(to);
+        if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to)) { /* after the push, which is not done */
+            if (x86_probe(c, REG(RSP) - 8, 8, true))
+                x86_gp(c, 0);
+            goto exception;
+        }
         STORE(64, REG(RSP) - 8, INSN_PC() + op->length);
         REG(RSP) -= 8;
         c->ic.code_hit = false;
