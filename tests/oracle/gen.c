@@ -154,6 +154,9 @@ static void any_fx(Gen *g, FxImage *fx, bool x87, bool fp)
     fx->fop = (uint16_t)(rnd(g) & 0x7ff);
     fx->fip = rnd(g) & 0x7fffffffffff;
     fx->fdp = rnd(g) & 0x7fffffffffff;
+    /* Without a pending exception AMD's kernels and CPUs lose the pointers at any time. */
+    if (!(fx->sw & 0x80))
+        fx->fop = 0, fx->fip = fx->fdp = 0;
     fx->mxcsr_mask = 0xffff;
     fx->mxcsr = 0x1f80;
     if (chance(g, 50))
@@ -517,8 +520,8 @@ static void emit(Gen *g, const Form *f)
         a = address(g, f, skew);
         prepare_memory(g, f);
         if (f->special == SP_BT && f->ext < 0) {
-            if (pinned(g, reg))
-                reg = reg == 2 ? 3 : 2;
+            for (reg = below(g, 16); pinned(g, reg);)
+                reg = (reg + 1) & 15;
             if (!pinned(g, reg) && !g->sequence)
                 pin(g, reg, (uint64_t)(int64_t)((int)below(g, 4096) - 2048) ^ (f->size < 3 ? rnd(g) << 32 : 0));
             if (f->size == 1)

@@ -113,7 +113,7 @@ static const struct { const char *what, *who; } vendors[] = {
     {"BSF, BSR r32 of zero: AMD leaves all 64 bits, some Intel clear the upper half", "AMD"},
     {"CVTPI2PS from memory: the SDM says it switches to MMX, silicon does not", "AMD"},
     {"FLDENV, 16-bit: FOP is cleared by AMD", "AMD"},
-    {"CR2 of an operand longer than a register: AMD says its last byte", "neither: the page is compared"},
+    {"CR2 of an operand longer than a register: AMD says its last byte", "neither: any byte of it will do"},
 };
 
 /* What the interpreter is known not to do as silicon does. */

@@ -158,8 +158,11 @@ bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
     unsigned n = op->x;
     const uint8_t *data = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->d);
     const uint8_t *mask = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->s);
-    if (mmx && x86_x87_pending(f))
-        return x86_raise(c, EXC_MF);
+    if (mmx) {
+        if (x86_x87_pending(f))
+            return x86_raise(c, EXC_MF);
+        x86_mmx_enter(f); /* even if the store faults, as on silicon, and unlike MOVQ */
+    }
     uint64_t at = c->r[RDI];
     if (op->scale < 3)
         at &= op->scale == 2 ? 0xffffffff : 0xffff;
@@ -170,8 +173,6 @@ bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
         any |= mask[i] >> 7;
     if (any && !x86_probe(c, at, n, true))
         return false;
-    if (mmx)
-        x86_mmx_enter(f);
     for (unsigned i = 0; i < n; i++)
         if (mask[i] & 0x80 && !x86_store_slow(c, at + i, data[i], 1))
             return false;
