@@ -319,7 +319,7 @@ static void prepare(Gen *g, const Form *f)
     Case *c = g->c;
     uint64_t *r = c->in.gpr;
     uint64_t stack = c->stack_at + STACK_WINDOW / 2 + below(g, 16) * 8;
-    uint64_t target = CODE_AT + 512 + below(g, 1024);
+    uint64_t target = CODE_AT + 256 + below(g, 900);
     if (chance(g, 4))
         target = chance(g, 50) ? HOLE_AT + 5 : 0x0000800000001000ull;
     switch (f->special) {
@@ -424,12 +424,12 @@ static void prepare_memory(Gen *g, const Form *f)
 {
     Case *c = g->c;
     unsigned at = window_offset(c);
-    if (at > DATA_WINDOW - 16)
+    if (at > DATA_WINDOW - (f->special == SP_JUMP_IND ? 8 : 16))
         return;
     uint8_t *p = c->data + at;
     switch (f->special) {
     case SP_JUMP_IND: {
-        uint64_t to = chance(g, 96) ? CODE_AT + 512 + below(g, 1024)
+        uint64_t to = chance(g, 96) ? CODE_AT + 256 + below(g, 900)
                       : chance(g, 50) ? HOLE_AT + 7 : 0x0000800000001000ull;
         memcpy(p, &to, 8);
         break;
@@ -528,7 +528,7 @@ static void emit(Gen *g, const Form *f)
                 c->in.gpr[reg] ^= (rnd(g) & 0xffff) << 16;
         }
     } else if (f->special == SP_JUMP_IND) {
-        uint64_t to = chance(g, 96) ? CODE_AT + 512 + below(g, 1024)
+        uint64_t to = chance(g, 96) ? CODE_AT + 256 + below(g, 900)
                       : chance(g, 50) ? HOLE_AT + 7 : 0x0000800000001000ull;
         if (rm == 4)
             rm = 0;
@@ -537,6 +537,15 @@ static void emit(Gen *g, const Form *f)
         c->in.gpr[0] = c->in.gpr[rm];
     }
 
+    if (f->special == SP_MASKMOV) {
+        /* Whether a mask of zeros faults is the implementation's choice. */
+        const uint64_t *m = f->prefix ? c->in.fx.xmm[rm] : &c->in.fx.st[(rm - (c->in.fx.sw >> 11)) & 7].mant;
+        uint64_t sign = 0x8080808080808080ull;
+        if (!((m[0] | (f->prefix ? m[1] : 0)) & sign)) {
+            c->operand_at = c->data_at + 512;
+            pin(g, 7, c->operand_at);
+        }
+    }
     if (!f->vex && chance(g, 3) && !a.gs) {
         static const uint8_t ignored[] = {0x2e, 0x36, 0x3e, 0x26};
         *g->out++ = ignored[below(g, 4)];

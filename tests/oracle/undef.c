@@ -48,6 +48,7 @@ static const Undef table[] = {
     {"bextr", ALWAYS, AF | SF | PF, false, NULL},
     {"blsi blsmsk blsr bzhi", ALWAYS, AF | PF, false, NULL},
     {"andn", ALWAYS, AF | PF, false, NULL},
+    {"maskmovq maskmovdqu", ALWAYS, 0, false, "whether it faults when the mask is all zeros"},
 };
 
 const Undef *undef_find(const char *mnemonic)

@@ -241,6 +241,13 @@ bool x86_cond(const X86Cpu *c, unsigned cond); /* 0..15 as in Jcc */
 bool x86_raise(X86Cpu *c, unsigned vector);
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error);
 static inline bool x86_gp(X86Cpu *c, uint32_t error) { return x86_raise_error(c, EXC_GP, error); }
+/* The operand of FXSAVE and like is not aligned: an address that is not canonical goes first. */
+static inline bool x86_misaligned(X86Cpu *c, uint64_t addr)
+{
+    x86_gp(c, 0);
+    c->exc_canonical = (int64_t)(addr << 16) >> 16 != (int64_t)addr;
+    return false;
+}
 static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
 
 /* Deliver the pending exception; sets `shutdown` on a triple fault. */

@@ -713,8 +713,12 @@ dispatch:
         const X86SseInsn *insn = op->fn;
         X86Xmm m;
         uint64_t ea = EA();
+        if (unlikely((insn->flags & X86_SSE_MMX) && x86_x87_pending(&c->fpu))) {
+            x86_raise(c, EXC_MF); /* goes before faults of the operand */
+            goto exception;
+        }
         if (unlikely((insn->flags & X86_SSE_ALIGN16) && (ea & 15))) {
-            x86_gp(c, 0);
+            x86_gp(c, 0); /* goes before an address that is not canonical */
             goto exception;
         }
         switch (x86_sse_mem_size(insn, op)) {
@@ -744,7 +748,7 @@ dispatch:
         X86Xmm m;
         uint64_t ea = EA();
         if (unlikely((insn->flags & X86_SSE_ALIGN16) && (ea & 15))) {
-            x86_gp(c, 0);
+            x86_gp(c, 0); /* goes before an address that is not canonical */
             goto exception;
         }
         c->insn_pc = INSN_PC();

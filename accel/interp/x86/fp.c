@@ -89,7 +89,7 @@ bool x86_h_fxsave(X86Cpu *c, const InterpOp *op)
     bool m64 = x86_code64(c);
     unsigned bytes = m64 ? 416 : 288;
     if (T0 & 15)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     if (!x86_probe(c, T0, sizeof buffer, true)) /* of the whole area, though less is written */
         return false;
     memset(buffer, 0, sizeof buffer);
@@ -101,7 +101,7 @@ bool x86_h_fxrstor(X86Cpu *c, const InterpOp *op)
 {
     uint8_t buffer[X86_FXSAVE_SIZE];
     if (T0 & 15)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
     return x86_fxrstor(&c->fpu, buffer, op->x == 3, x86_code64(c)) || x86_gp(c, 0);
@@ -130,7 +130,7 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
     if (T0 & 63)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
@@ -144,7 +144,7 @@ bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
     if (T0 & 63)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
