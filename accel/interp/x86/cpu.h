@@ -134,6 +134,7 @@ typedef struct X86Cpu {
     bool exc_pending;
     uint8_t exc_vector;
     bool exc_has_error, exc_soft; /* soft: INT n, INT3, INTO */
+    bool exc_canonical;           /* #GP because an address is not canonical: #SS for a stack's */
     bool shutdown;
     uint32_t exc_error;
     uint64_t exc_cr2;
@@ -240,10 +241,19 @@ bool x86_cond(const X86Cpu *c, unsigned cond); /* 0..15 as in Jcc */
 bool x86_raise(X86Cpu *c, unsigned vector);
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error);
 static inline bool x86_gp(X86Cpu *c, uint32_t error) { return x86_raise_error(c, EXC_GP, error); }
+/* The operand of FXSAVE and like is not aligned: an address that is not canonical goes first. */
+static inline bool x86_misaligned(X86Cpu *c, uint64_t addr)
+{
+    x86_gp(c, 0);
+    c->exc_canonical = (int64_t)(addr << 16) >> 16 != (int64_t)addr;
+    return false;
+}
 static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
 
 /* Deliver the pending exception; sets `shutdown` on a triple fault. */
 void x86_exception_deliver(X86Cpu *c);
+/* In 64-bit mode the kind of a fault by a bad address depends on the segment: op of `b` faulted. */
+void x86_exception_segment(X86Cpu *c, const InterpBlock *b, const InterpOp *op);
 /* Deliver an interrupt (external, NMI, INT n); false: an exception is pending. */
 bool x86_interrupt(X86Cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error,
                    uint64_t return_pc);

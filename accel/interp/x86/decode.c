@@ -385,6 +385,8 @@ static void shift(Decoder *d, unsigned size, int count)
     } else if (count == 0) {
         if (size == 2)
             emit_rr(d, OP_MOV_RR32, r, r);
+        else
+            emit(d, OP_NOP); /* no instruction is without ops */
     } else {
         unsigned code = kind == 5 ? OP_SHR_I8 : kind == 7 ? OP_SAR_I8 : OP_SHL_I8;
         if (count < 0)
@@ -645,6 +647,11 @@ static void x87(Decoder *d, uint8_t opcode)
     op->d = opcode;
     op->s = d->modrm;
     op->scale = d->mod != 3;
+    if (d->mod != 3) {
+        op->b = d->mseg;
+        if (!d->m64 || d->mseg >= VMR_X86_FS)
+            op->i = OFF(REG_BASE_ES + d->mseg);
+    }
 }
 
 #include "decode-0f.inc"

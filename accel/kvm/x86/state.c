@@ -83,8 +83,8 @@ static void events_get(const struct kvm_vcpu_events *e, VmrX86State *s)
 {
     s->nmi_blocked = e->nmi.masked;
     s->nmi_pending = e->nmi.pending != 0;
-    s->sti_shadow = e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? 2
-                    : e->interrupt.shadow & KVM_X86_SHADOW_INT_STI ? 1 : 0;
+    /* AMD's CPUs do not say which it is: KVM sets both bits. */
+    s->sti_shadow = e->interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS ? 2 : e->interrupt.shadow != 0;
     s->smm = e->smi.smm;
     if (e->exception.injected || e->exception.pending) {
         s->event_pending = 1;
