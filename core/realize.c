@@ -21,27 +21,45 @@ static const VmrAccelClass *accel_named(const char *name)
     return NULL;
 }
 
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error)
+/* Does it work, and in full?  Else why not is added to `why`. */
+static const VmrAccelClass *try_accel(const char *name, GString *why, bool *limited)
 {
-    const VmrAccelClass *chosen = NULL;
+    const VmrAccelClass *accel = accel_named(name);
+    GError *error = NULL;
+    bool works = accel && (!accel->probe || accel->probe(&error));
+    char *limits = works && accel->limits ? accel->limits() : NULL;
+    if (!works || limits)
+        g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
+                               limits  ? limits
+                               : error ? error->message
+                               : accel ? "does not work here"
+                                       : "not built in");
+    *limited = limits != NULL;
+    g_free(limits);
+    g_clear_error(&error);
+    return works ? accel : NULL;
+}
+
+const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **error)
+{
+    const VmrAccelClass *chosen = NULL, *second = NULL;
     GString *why = g_string_new(NULL);
     char **names = g_strsplit(list, ",", 0);
     for (unsigned i = 0; names[i] && !chosen; i++) {
-        const char *name = g_strstrip(names[i]);
-        const VmrAccelClass *accel = accel_named(name);
-        GError *reason = NULL;
-        if (accel && (!accel->probe || accel->probe(&reason)))
+        bool limited = false;
+        const VmrAccelClass *accel = try_accel(g_strstrip(names[i]), why, &limited);
+        if (!limited)
             chosen = accel;
-        else
-            g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
-                                   reason   ? reason->message
-                                   : accel ? "does not work here"
-                                           : "not built in");
-        g_clear_error(&reason);
+        else if (!second)
+            second = accel;
     }
+    if (!chosen)
+        chosen = second;
     if (!chosen)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NODEV, "no accelerator works: %s",
                     why->len ? why->str : "none is named");
+    else if (why->len)
+        *note = g_strdup_printf("running on %s; %s", chosen->name, why->str);
     g_strfreev(names);
     g_string_free(why, TRUE);
     return chosen;
@@ -199,10 +217,12 @@ bool vmr_machine_realize(VmrMachine *m, GError **error)
     if (!m->accel) {
         const VmrSection *section = vmr_config_section(m->config, "machine", "");
         const VmrValue *accel = section ? vmr_section_value(section, "accel") : NULL;
-        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", error);
+        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", &m->accel_note, error);
         if (!m->accel)
             return false;
     }
+    if (m->accel_note)
+        vmr_core_log(VMR_LOG_INFO, "%s", m->accel_note);
     if (!add_ram(m, error))
         return false;
     if (!realize_devices(m, error)) {

@@ -106,6 +106,7 @@ struct VmrMachinePrivate {
     VmrTimers *timers;
     VmrWorkers *workers;
     GPtrArray *chardevs;
+    GPtrArray *displays;
     GPtrArray *irq_inputs; /* irq.c */
     GPtrArray *irq_sinks;
     GHashTable *values; /* machine-value.c */

@@ -11,8 +11,9 @@
    realizing a device.  NULL if there are any, those that reading the file gave included.  [main] */
 VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors);
 
-/* The first of [machine] accel that works; NULL with an error that says why each does not.  */
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error);
+/* The first of [machine] accel that works, one without limits before one with; NULL with an
+   error that says why each does not.  *note: why it is not the first, or what its limits are. */
+const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **error);
 
 /* ---- between wire.c, irqwire.c and realize.c -------------------------- */
 

@@ -237,14 +237,14 @@ uint64_t x86_op2_btc(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 
 uint64_t x86_op2_bsf(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 {
-    b &= size_mask(op->x);
+    b &= size_mask((unsigned)op->disp);
     x86_flags_set(c, b ? szp(1, 0) & ~(uint32_t)FL_ZF : FL_ZF | FL_PF);
     return b ? (uint64_t)__builtin_ctzll(b) : a;
 }
 
 uint64_t x86_op2_bsr(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 {
-    b &= size_mask(op->x);
+    b &= size_mask((unsigned)op->disp);
     x86_flags_set(c, b ? szp(1, 0) & ~(uint32_t)FL_ZF : FL_ZF | FL_PF);
     return b ? 63u - (unsigned)__builtin_clzll(b) : a;
 }

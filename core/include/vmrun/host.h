@@ -11,10 +11,12 @@
 
 #include <stdarg.h>
 #include <vmrun/device.h>
+#include <vmrun/display.h>
 
 typedef struct VmrTimer VmrTimer;
 typedef struct VmrWatch VmrWatch;
 typedef struct VmrDrive VmrDrive; /* a block back end, opaque */
+typedef struct VmrDisplay VmrDisplay; /* where a screen is shown, opaque */
 typedef struct VmrCpu VmrCpu; /* a vCPU, opaque; interfaces in vmrun/x86.h and its like */
 
 typedef enum VmrResult {
@@ -176,6 +178,9 @@ struct VmrHost {
     bool (*drive_attach)(VmrDevice *dev, VmrDrive *drive, VmrDriveInfo *info, GError **error);
     void (*drive_submit)(VmrDevice *dev, VmrDrive *drive, VmrDriveRequest *request);
     void (*drive_drain)(VmrDevice *dev, VmrDrive *drive);
+
+    /* Displays */
+    void (*display_attach)(VmrDevice *dev, VmrDisplay *display, const VmrDisplaySource *source);
 };
 
 /* Does the host's table have this member? */
@@ -392,11 +397,19 @@ static inline void vmr_drive_submit(VmrDevice *dev, VmrDrive *drive, VmrDriveReq
     dev->host->drive_submit(dev, drive, request);
 }
 
-/* Wait until all requests are done(): for pause and unrealize.  NULL-safe.  [main], [io] */
+/* Wait until all requests are done(): for pause and unrealize.  NULL-safe.  [main] */
 static inline void vmr_drive_drain(VmrDevice *dev, VmrDrive *drive)
 {
     if (drive && VMR_HOST_HAS(dev, drive_drain))
         dev->host->drive_drain(dev, drive);
+}
+
+/* Show `source` on a display, from now on; NULL: nothing more.  NULL-safe.  [main] */
+static inline void vmr_display_attach(VmrDevice *dev, VmrDisplay *display,
+                                      const VmrDisplaySource *source)
+{
+    if (display && VMR_HOST_HAS(dev, display_attach))
+        dev->host->display_attach(dev, display, source);
 }
 
 /* The table of another device for an interface id, or NULL.  [any] */

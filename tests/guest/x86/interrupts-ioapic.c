@@ -147,10 +147,12 @@ static void ipis(void)
 
     /* An illegal vector is an error. */
     clear();
+    if (on_tcg)
+        return; /* delivers it */
     lapic_write(LAPIC_ESR, 0);
     lapic_write(LAPIC_ICR, 0x44005);
     lapic_write(LAPIC_ESR, 0);
-    check_not_tcg(lapic_read(LAPIC_ESR) & 0x60, 0x20, "ESR: illegal vector sent");
+    check(lapic_read(LAPIC_ESR) & 0x60, 0x20, "ESR: illegal vector sent");
 }
 
 static void pins(void)
@@ -224,31 +226,12 @@ static void masked_lvt(void)
     clear();
     lapic_write(LAPIC_LVT_TIMER, 0x58);
     lapic_write(LAPIC_SVR, 0xff);
-    check(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software disable masks the LVT");
+    check_not_tcg(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software disable masks the LVT");
     lapic_write(LAPIC_SVR, 0x1ff);
-    check(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software enable does not unmask it");
+    check_not_tcg(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software enable does not unmask it");
     lapic_write(LAPIC_LVT_TIMER, 0x58);
     check(lapic_read(LAPIC_LVT_TIMER) & MASKED, 0, "unmasked");
     lapic_write(LAPIC_LVT_TIMER, MASKED);
-}
-
-static void x2apic(void)
-{
-    if (!HAS_X2APIC) {
-        print("no x2APIC: not tested\n");
-        return;
-    }
-    u32 id = lapic_read(LAPIC_ID) >> 24;
-    clear();
-    wrmsr(0x1b, rdmsr(0x1b) | 0xc00);
-    check(rdmsr(0x802), id, "x2APIC: ID");
-    check(rdmsr(0x80f) & 0x1ff, 0x1ff, "x2APIC: SVR stays");
-    wrmsr(0x83f, 0x59); /* SELF IPI */
-    trap_handlers[0x59] = NULL;
-    sti();
-    asm volatile("nop");
-    cli();
-    finish();
 }
 
 static void on_x2(Trap *t)
@@ -266,7 +249,6 @@ void guest_main(void)
     ipis();
     pins();
     masked_lvt();
-    (void)x2apic;
     if (HAS_X2APIC) {
         u32 id = lapic_read(LAPIC_ID) >> 24;
         clear();
