@@ -1190,7 +1190,7 @@ bool x86_h_bt_mem(X86Cpu *c, const InterpOp *op)
     /* d: BT, BTS, BTR, BTC; the offset is signed and may reach anywhere */
     unsigned size = op->x, bits = 8u << size;
     int64_t offset = (int64_t)sign_extend(reg_read(c, op->s, size), size);
-    uint64_t addr = T0 + (uint64_t)(offset >> (3 + size) << size);
+    uint64_t addr = T0 + ((uint64_t)(offset >> (3 + size)) << size);
     if (!x86_code64(c))
         addr = (uint32_t)addr;
     InterpOp lock = {.d = (uint8_t)size, .x = LOCK_IMM, .imm = (uint64_t)offset & (bits - 1)};
