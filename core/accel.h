@@ -58,6 +58,12 @@ typedef struct VmrAccelClass {
     void (*ram_written)(void *vm, uint64_t ram_offset, uint64_t len);
     /* The list of CPU models as "name\tdoc" lines, NULL-terminated. */
     const char *const *(*cpu_models)(void);
+    /* It works, but for what this text says: then one that works in full is preferred if the
+       machine file names any.  NULL: no limits.  Free with g_free().  May be NULL.  [main] */
+    char *(*limits)(void);
+    /* Text for --describe of a CPU model; NULL: not one of this accelerator.  Free with g_free().
+       May be NULL. */
+    char *(*cpu_describe)(const char *model);
 } VmrAccelClass;
 
 /* The built-in ones; NULL-terminated (accel/accels.c). */

@@ -43,6 +43,11 @@ void vmr_chardev_event(VmrChardev *c, VmrChardevEvent event);
 GSource *vmr_chardev_source(VmrChardev *c, int fd, GIOCondition condition, GUnixFDSourceFunc fn);
 void vmr_chardev_source_end(GSource **source);
 
+/* chardev-stdio.c: standard input or output as a descriptor of our own that does not block, or -1;
+   and, once all of them are closed, the flags as they were before. */
+int vmr_stdio_own(int fd);
+void vmr_stdio_give_back(void);
+
 /* terminal.c */
 void vmr_terminal_raw(int fd);
 void vmr_terminal_release(void); /* restored for good */

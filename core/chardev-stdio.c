@@ -24,7 +24,7 @@ typedef struct Stdio {
 static VmrChardev *taken; /* there is one standard input */
 static int flags_before[2] = {-1, -1}; /* of 0 and 1, if they were changed */
 
-static void give_flags_back(void)
+void vmr_stdio_give_back(void)
 {
     for (int fd = 0; fd < 2; fd++)
         if (flags_before[fd] >= 0) {
@@ -33,16 +33,20 @@ static void give_flags_back(void)
         }
 }
 
-/* A descriptor of our own that does not block; -1: there is none. */
-static int own(int fd, int mode)
+int vmr_stdio_own(int fd)
 {
+    static bool at_exit;
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -1;
+    if (!at_exit)
+        atexit(vmr_stdio_give_back);
+    at_exit = true;
     if (S_ISFIFO(st.st_mode) || isatty(fd)) {
         char name[32];
         g_snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        int anew = open(name, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        int anew = open(name, (fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_NOCTTY |
+                                  O_CLOEXEC);
         if (anew >= 0)
             return anew;
     }
@@ -94,18 +98,14 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
 
 static bool open_stdio(VmrChardev *c, GError **error)
 {
-    static bool at_exit;
     if (taken) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
                     "[chardev %s] has standard input already", taken->name);
         return false;
     }
     taken = c;
-    if (!at_exit)
-        atexit(give_flags_back);
-    at_exit = true;
     fflush(stdout);
-    int in = own(STDIN_FILENO, O_RDONLY), out = own(STDOUT_FILENO, O_WRONLY);
+    int in = vmr_stdio_own(STDIN_FILENO), out = vmr_stdio_own(STDOUT_FILENO);
     if (isatty(STDIN_FILENO)) {
         if (c->options.escape) {
             c->filter = filter;
@@ -123,7 +123,7 @@ static void close_stdio(VmrChardev *c)
         return;
     taken = NULL;
     vmr_chardev_stream_end(c);
-    give_flags_back();
+    vmr_stdio_give_back();
     vmr_terminal_release();
 }
 

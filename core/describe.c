@@ -1,7 +1,9 @@
 /*
  * core/describe.c - vmrun --describe: the tables of a plugin, of [machine], of a back end.
  */
+#include "core/accel.h"
 #include "core/chardev.h"
+#include "core/display.h"
 #include "core/cli.h"
 #include "core/json.h"
 #include "core/loader.h"
@@ -223,12 +225,34 @@ int vmr_describe(const char *name, bool json, FILE *to)
               boot ? vmr_boot_properties : vmr_machine_properties, json, to);
         return 0;
     }
+    if (strcmp(name, "display") == 0) {
+        table("backend", name, "where a screen is shown: [display NAME]", NULL,
+              vmr_display_properties, json, to);
+        return 0;
+    }
     for (unsigned i = 0; vmr_chardev_classes[i]; i++) {
         const VmrChardevClass *c = vmr_chardev_classes[i];
         if (strcmp(name, c->type) == 0) {
             table("backend", name, c->summary, c->doc, c->properties, json, to);
             return 0;
         }
+    }
+    for (unsigned i = 0; vmr_accels[i]; i++) {
+        char *text = vmr_accels[i]->cpu_describe ? vmr_accels[i]->cpu_describe(name) : NULL;
+        if (!text)
+            continue;
+        if (json) {
+            VmrJson j = {.to = to};
+            vmr_json_open(&j, NULL, '{');
+            vmr_json_string(&j, "kind", "cpu");
+            vmr_json_string(&j, "name", name);
+            vmr_json_string(&j, "doc", text);
+            vmr_json_close(&j, '}');
+        } else {
+            fputs(text, to);
+        }
+        g_free(text);
+        return 0;
     }
     GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
     char *cwd = g_get_current_dir();

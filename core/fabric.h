@@ -64,12 +64,13 @@ VmrSpace *vmr_space_new(VmrMachine *machine, const char *name, unsigned address_
 void vmr_space_free(VmrSpace *space);
 
 /* Place a region (or RAM: region NULL, host/ram_offset given).  An overlap of two of the
-   same priority is an error, except that of two overlays the later one wins.  The map is
+   same priority is an error, except that of two overlays, or two that a bus has placed, the
+   later one wins.  The map is
    republished by vmr_space_commit().  Returns a placement id, or 0 with an error.  [io] */
 typedef struct VmrPlacement {
     const char *label; /* for errors and --draw: "ram", "com1.regs" */
     uint64_t base, size;
-    int priority; /* higher wins: 0 RAM, 1 device, 2 overlay */
+    int priority; /* higher wins: -1 placed by a bus, 0 RAM, 1 device, 2 overlay */
     VmrRange range; /* kind, host, ram_offset, device, region, domain */
 } VmrPlacement;
 unsigned vmr_space_place(VmrSpace *space, const VmrPlacement *placement, GError **error);
@@ -84,7 +85,9 @@ const VmrRange *vmr_space_find(VmrSpace *space, uint64_t address);
 
 /*
  * An access by a vCPU (`initiator` its index) or a device / the debugger (-1).
- * size 1, 2, 4 or 8; any alignment, may cross pieces: the fabric fixes it up.
+ * size 1, 2, 4 or 8; any alignment, may cross pieces: the fabric fixes it up.  A region
+ * that takes nothing narrower than `size` gets it whole, even if an overlay covers its end
+ * (I/O port 0xcf8 is 32 bits wide, and 0xcf9 is another register).
  * Unassigned bytes read as ones, are traced, and give VMR_ERR_UNASSIGNED; the
  * other bytes are still accessed.  [any], no domain lock needed
  */

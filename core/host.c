@@ -2,6 +2,7 @@
  * core/host.c - the table that every device gets: VmrHost of vmrun/host.h.
  */
 #include "chardev.h"
+#include "display.h"
 #include "runtime.h"
 
 #include <string.h>
@@ -157,6 +158,9 @@ const VmrHost *vmr_host_table(void)
         .log = vmr_host_log,
         .trace_enabled = vmr_host_trace_enabled,
         .trace = vmr_host_trace,
+        .region_map = vmr_host_region_map,
+        .region_placed = vmr_host_region_placed,
+        .display_attach = vmr_display_host_attach,
     };
     return &table;
 }

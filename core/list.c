@@ -145,6 +145,8 @@ static void list_backends(const List *l)
     for (unsigned i = 0; vmr_chardev_classes[i]; i++)
         entry(l, "backend", vmr_chardev_classes[i]->type, vmr_chardev_classes[i]->summary,
               "section", "chardev");
+    entry(l, "backend", "display", "where a screen is shown: a picture, a text or the terminal",
+          "section", "display");
 }
 
 int vmr_list(const char *what, bool json, FILE *to)

@@ -6,6 +6,7 @@
  * Exit statuses: contract.md; an end by signal N gives 128 + N.
  */
 #include "chardev.h"
+#include "display.h"
 #include "runtime.h"
 #include "state.h"
 
@@ -38,6 +39,7 @@ bool vmr_machine_init_runtime(VmrMachine *m, uint64_t memory_bytes, GError **err
     p->irq_inputs = g_ptr_array_new_with_free_func(g_free);
     p->irq_sinks = g_ptr_array_new_with_free_func(g_free);
     p->chardevs = g_ptr_array_new();
+    p->displays = g_ptr_array_new();
     p->values = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     m->ram.fd = -1;
     m->domain = vmr_domain_new("devices", p->context);
@@ -120,6 +122,7 @@ void vmr_machine_free(VmrMachine *m)
         vmr_workers_drain(p->workers);
         vmr_chardevs_close(m, 0);
         vmr_chardevs_free(m);
+        vmr_displays_free(m);
     }
     for (unsigned i = 0; m->cpus && i < m->cpu_count; i++) {
         if (m->cpus[i].acpu)
@@ -153,6 +156,7 @@ void vmr_machine_free(VmrMachine *m)
     }
     g_free(m->cpus);
     g_free(m->cpu_model);
+    g_free(m->accel_note);
     g_free(m);
 }
 
@@ -364,7 +368,13 @@ static void source_end(gpointer source)
     g_source_unref(source);
 }
 
-/* What ends the machine from outside. */
+static gboolean dump_now(gpointer data)
+{
+    vmr_displays_dump(data);
+    return G_SOURCE_CONTINUE;
+}
+
+/* What ends the machine from outside, or asks for its screen. */
 static GPtrArray *end_sources(VmrMachine *m)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
@@ -372,6 +382,10 @@ static GPtrArray *end_sources(VmrMachine *m)
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
         g_ptr_array_add(sources, end_source(m, g_unix_signal_source_new(signals[i]),
                                             128 + signals[i], NULL));
+    GSource *dump = g_unix_signal_source_new(SIGUSR2);
+    g_source_set_callback(dump, dump_now, m, NULL);
+    g_source_attach(dump, m->priv->context);
+    g_ptr_array_add(sources, dump);
     if (m->priv->time_limit > 0) {
         double ms = MIN(m->priv->time_limit * 1000, (double)G_MAXINT);
         g_ptr_array_add(sources, end_source(m, g_timeout_source_new((guint)ms), 124,
@@ -385,9 +399,10 @@ int vmr_machine_run(VmrMachine *m)
     struct VmrMachinePrivate *p = m->priv;
     GError *error = NULL;
     signal(SIGPIPE, SIG_IGN);
-    if (!vmr_chardevs_open(m, &error)) {
+    if (!vmr_chardevs_open(m, &error) || !vmr_displays_open(m, &error)) {
         vmr_core_log(VMR_LOG_ERROR, "%s", error->message);
         g_error_free(error);
+        vmr_displays_close(m);
         vmr_chardevs_close(m, 0);
         return 1;
     }
@@ -411,6 +426,8 @@ int vmr_machine_run(VmrMachine *m)
     if (stopped && good)
         save_at_end(m);
     p->run_time = g_get_monotonic_time() - p->run_start;
+    vmr_displays_close(m);
+    vmr_displays_dump(m);
     vmr_chardevs_close(m, FLUSH_MS);
     /* Only now may a signal kill us: the terminal is as it was. */
     g_ptr_array_unref(sources);

@@ -38,6 +38,7 @@ struct VmrDeviceHandle {
     char *name;
     bool realized;
     GArray *placements;      /* VmrPlacedRegion */
+    GArray *mapped;          /* core/region.c: regions that a bus places; or NULL */
     GArray *routes;          /* VmrRoutedLine */
     VmrDescription *description;
     uint64_t guest_errors;   /* atomic */
@@ -60,6 +61,7 @@ struct VmrMachine {
     VmrDevice *intc;         /* [machine] interrupt-controller, or NULL */
     GArray *ram_ranges;      /* VmrMemoryRange */
     char *cpu_model;
+    char *accel_note;        /* why it is not the first that was named, or NULL */
     bool a20;                /* the machine line "a20": address line 20 is not masked */
     /* ... clocks, requests, back ends: core/machine.c and its neighbours */
     struct VmrMachinePrivate *priv;

@@ -2,6 +2,7 @@
  * core/man.c - the manual page, made from the tables: troff with the man macros.
  */
 #include "core/chardev.h"
+#include "core/display.h"
 #include "core/cli.h"
 #include "core/options.h"
 #include "core/properties.h"
@@ -104,6 +105,10 @@ void vmr_print_man(FILE *to)
         keys(to, title, c->doc ? c->doc : c->summary, c->properties);
         g_free(title);
     }
+
+    keys(to, "[display NAME]",
+         "Where a screen is shown. Files are written at the end, and when SIGUSR2 comes.",
+         vmr_display_properties);
 
     heading(to, "EXIT STATUS");
     item(to, "0", NULL,

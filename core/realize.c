@@ -21,27 +21,45 @@ static const VmrAccelClass *accel_named(const char *name)
     return NULL;
 }
 
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error)
+/* Does it work, and in full?  Else why not is added to `why`. */
+static const VmrAccelClass *try_accel(const char *name, GString *why, bool *limited)
 {
-    const VmrAccelClass *chosen = NULL;
+    const VmrAccelClass *accel = accel_named(name);
+    GError *error = NULL;
+    bool works = accel && (!accel->probe || accel->probe(&error));
+    char *limits = works && accel->limits ? accel->limits() : NULL;
+    if (!works || limits)
+        g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
+                               limits  ? limits
+                               : error ? error->message
+                               : accel ? "does not work here"
+                                       : "not built in");
+    *limited = limits != NULL;
+    g_free(limits);
+    g_clear_error(&error);
+    return works ? accel : NULL;
+}
+
+const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **error)
+{
+    const VmrAccelClass *chosen = NULL, *second = NULL;
     GString *why = g_string_new(NULL);
     char **names = g_strsplit(list, ",", 0);
     for (unsigned i = 0; names[i] && !chosen; i++) {
-        const char *name = g_strstrip(names[i]);
-        const VmrAccelClass *accel = accel_named(name);
-        GError *reason = NULL;
-        if (accel && (!accel->probe || accel->probe(&reason)))
+        bool limited = false;
+        const VmrAccelClass *accel = try_accel(g_strstrip(names[i]), why, &limited);
+        if (!limited)
             chosen = accel;
-        else
-            g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name,
-                                   reason   ? reason->message
-                                   : accel ? "does not work here"
-                                           : "not built in");
-        g_clear_error(&reason);
+        else if (!second)
+            second = accel;
     }
+    if (!chosen)
+        chosen = second;
     if (!chosen)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NODEV, "no accelerator works: %s",
                     why->len ? why->str : "none is named");
+    else if (why->len)
+        *note = g_strdup_printf("running on %s; %s", chosen->name, why->str);
     g_strfreev(names);
     g_string_free(why, TRUE);
     return chosen;
@@ -77,37 +95,54 @@ static const VmrRegion *region_named(const VmrDeviceClass *klass, const char *na
     return NULL;
 }
 
-static bool place_region(VmrDeviceHandle *h, VmrPlacedRegion *placed, GError **error)
+uint64_t vmr_region_size(const VmrDeviceHandle *h, const VmrRegion *r)
+{
+    uint64_t size = r->size;
+    if (!size)
+        memcpy(&size, (const uint8_t *)h->device + r->size_offset, sizeof(size));
+    return size;
+}
+
+bool vmr_region_prepare(VmrDeviceHandle *h, const VmrRegion *r, bool io, uint64_t base,
+                        uint64_t *size, VmrPlacement *p, GError **error)
 {
     VmrMachine *m = h->machine;
-    const VmrRegion *r = region_named(h->klass, placed->name);
-    if (!r->size)
-        memcpy(&placed->size, (uint8_t *)h->device + r->size_offset, sizeof(placed->size));
-    const char *fault = vmr_region_misplaced(r, placed->io, placed->base, placed->size);
+    *size = vmr_region_size(h, r);
+    const char *fault = vmr_region_misplaced(r, io, base, *size);
     if (fault) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s", fault);
         return false;
     }
-    VmrPlacement p = {
-        .base = placed->base,
-        .size = placed->size,
+    *p = (VmrPlacement){
+        .base = base,
+        .size = *size,
         .priority = r->flags & VMR_REGION_OVERLAY ? 2 : 1,
-        .range = {.base = placed->base, .last = placed->base + placed->size - 1,
+        .range = {.base = base, .last = base + *size - 1,
                   .device = h->device, .region = r,
                   .domain = r->flags & VMR_REGION_CONCURRENT ? NULL : h->domain},
     };
     if (vmr_region_is_memory(r)) {
-        p.size = placed->size = (placed->size + VMR_PAGE - 1) & ~(uint64_t)(VMR_PAGE - 1);
-        uint64_t offset = vmr_ram_take(&m->ram, p.size);
+        p->size = *size = (*size + VMR_PAGE - 1) & ~(uint64_t)(VMR_PAGE - 1);
+        uint64_t offset = vmr_ram_take(&m->ram, p->size);
         if (offset == UINT64_MAX) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "there is no memory left for it");
             return false;
         }
-        p.range.kind = r->kind == VMR_REGION_RAM ? VMR_RANGE_RAM : VMR_RANGE_ROM;
-        p.range.ram_offset = offset;
-        p.range.host = m->ram.base + offset;
-        p.range.last = p.base + p.size - 1;
+        p->range.kind = r->kind == VMR_REGION_RAM ? VMR_RANGE_RAM : VMR_RANGE_ROM;
+        p->range.ram_offset = offset;
+        p->range.host = m->ram.base + offset;
+        p->range.last = p->base + p->size - 1;
     }
+    return true;
+}
+
+static bool place_region(VmrDeviceHandle *h, VmrPlacedRegion *placed, GError **error)
+{
+    VmrMachine *m = h->machine;
+    const VmrRegion *r = region_named(h->klass, placed->name);
+    VmrPlacement p;
+    if (!vmr_region_prepare(h, r, placed->io, placed->base, &placed->size, &p, error))
+        return false;
     char *label = g_strdup_printf("%s.%s", h->name, r->name);
     p.label = label;
     vmr_domain_lock(h->domain);
@@ -182,10 +217,12 @@ bool vmr_machine_realize(VmrMachine *m, GError **error)
     if (!m->accel) {
         const VmrSection *section = vmr_config_section(m->config, "machine", "");
         const VmrValue *accel = section ? vmr_section_value(section, "accel") : NULL;
-        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", error);
+        m->accel = vmr_accel_choose(accel ? accel->text : "kvm,interp", &m->accel_note, error);
         if (!m->accel)
             return false;
     }
+    if (m->accel_note)
+        vmr_core_log(VMR_LOG_INFO, "%s", m->accel_note);
     if (!add_ram(m, error))
         return false;
     if (!realize_devices(m, error)) {

@@ -60,6 +60,12 @@ void vmr_host_timer_cancel(VmrTimer *timer);
 bool vmr_host_timer_pending(VmrTimer *timer, int64_t *deadline_ns);
 void vmr_host_timer_free(VmrTimer *timer);
 
+/* ---- regions that a bus places (region.c) ----------------------------- */
+
+VmrResult vmr_host_region_map(VmrDevice *dev, uint32_t region, VmrSpaceId space, uint64_t base,
+                              bool enabled);
+bool vmr_host_region_placed(VmrDevice *dev, uint32_t region);
+
 /* ---- watches and work ------------------------------------------------- */
 
 VmrWatch *vmr_host_watch_new(VmrDevice *dev, int fd, unsigned cond, VmrWatchReady *ready);
@@ -110,6 +116,7 @@ struct VmrMachinePrivate {
     VmrTimers *timers;
     VmrWorkers *workers;
     GPtrArray *chardevs;
+    GPtrArray *displays;
     GPtrArray *irq_inputs; /* irq.c */
     GPtrArray *irq_sinks;
     GHashTable *values; /* machine-value.c */

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
 #include <zstd.h>
 #endif
 
@@ -308,7 +308,7 @@ static bool check_ram(const VmrSnapshot *s, const VmrMachine *m, GError **error)
         if (method == VMR_CHUNK_RAW) {
             if (section->len - CHUNK_HEADER - BITMAP != (size_t)pages * VMR_SNAPSHOT_PAGE)
                 return refuse(error, "section %u: a piece of RAM is of a wrong size", i);
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
         } else if (method == VMR_CHUNK_ZSTD) {
             unsigned long long size = ZSTD_getFrameContentSize(d + CHUNK_HEADER + BITMAP,
                                                                section->len - CHUNK_HEADER - BITMAP);
@@ -382,7 +382,7 @@ static const uint8_t *unpack(const Section *section, size_t want, uint8_t *to, G
     const uint8_t *from = section->data + CHUNK_HEADER + BITMAP;
     if (get_32(section->data + 12) == VMR_CHUNK_RAW)
         return from;
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
     size_t n = ZSTD_decompress(to, VMR_SNAPSHOT_CHUNK, from,
                                section->len - CHUNK_HEADER - BITMAP);
     if (!ZSTD_isError(n) && n == want)

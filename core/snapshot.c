@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
 #include <zstd.h>
 #endif
 
@@ -153,7 +153,7 @@ static bool is_zero(const uint8_t *page)
 typedef struct Packer {
     uint8_t *pages, *out;
     size_t out_size;
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
     ZSTD_CCtx *zstd;
 #endif
 } Packer;
@@ -163,7 +163,7 @@ enum { CHUNK_HEADER = 16, BITMAP = VMR_SNAPSHOT_CHUNK / VMR_SNAPSHOT_PAGE / 8 };
 static void packer_init(Packer *p)
 {
     p->out_size = CHUNK_HEADER + BITMAP + VMR_SNAPSHOT_CHUNK;
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
     p->zstd = ZSTD_createCCtx();
     p->out_size = CHUNK_HEADER + BITMAP + ZSTD_compressBound(VMR_SNAPSHOT_CHUNK);
 #endif
@@ -173,7 +173,7 @@ static void packer_init(Packer *p)
 
 static void packer_clear(Packer *p)
 {
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
     ZSTD_freeCCtx(p->zstd);
 #endif
     g_free(p->pages);
@@ -203,7 +203,7 @@ static void put_chunk(Writer *w, Packer *p, const VmrRam *ram, uint64_t offset, 
     uint32_t method = VMR_CHUNK_RAW;
     if (!n)
         return;
-#if HAVE_ZSTD
+#ifdef VMR_HAVE_ZSTD
     size_t packed = ZSTD_compressCCtx(p->zstd, to, ZSTD_compressBound(VMR_SNAPSHOT_CHUNK), p->pages,
                                       n, 1);
     if (!ZSTD_isError(packed) && packed < n) {

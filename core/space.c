@@ -95,7 +95,8 @@ static bool check(const VmrSpace *s, const VmrPlacement *p, uint64_t base, unsig
     }
     for (unsigned i = 0; i < s->placed->len; i++) {
         const VmrPlaced *o = &g_array_index(s->placed, VmrPlaced, i);
-        if (!o->enabled || o->id == self || o->p.priority != p->priority || p->priority >= 2)
+        if (!o->enabled || o->id == self || o->p.priority != p->priority || p->priority >= 2 ||
+            p->priority < 0)
             continue;
         uint64_t olast = o->p.base + o->p.size - 1;
         if (last < o->p.base || base > olast)
@@ -333,6 +334,15 @@ static VmrResult unassigned(VmrSpace *s, uint64_t address, unsigned n, bool writ
     return VMR_ERR_UNASSIGNED;
 }
 
+/* Does the region of `r` take an access of `size` bytes from `address` on whole or not at all,
+   and is `size` not too much for it? */
+static bool takes_whole(const VmrRange *r, uint64_t address, unsigned size)
+{
+    const VmrRegion *g = r->region;
+    return r->kind == VMR_RANGE_IO && g->valid_min == size && g->size &&
+           r->region_offset + (address - r->base) + size <= g->size;
+}
+
 /* `n` bytes of an access that all lie in `r`. */
 static VmrResult access_range(VmrSpace *s, const VmrRange *r, uint64_t address, uint64_t *value,
                               unsigned n, bool write, unsigned whole, int initiator)
@@ -366,6 +376,8 @@ static VmrResult access_space(VmrSpace *s, uint64_t address, uint64_t *value, un
         bool outside = a < address || a > s->limit; /* wrapped: nothing is there */
         const VmrRange *r = outside ? NULL : vmr_map_find(map, a);
         unsigned n = r ? (unsigned)MIN((uint64_t)(size - done - 1), r->last - a) + 1 : 1;
+        if (n < size && done == 0 && r && takes_whole(r, a, size))
+            n = size;
         uint64_t v = r ? in >> (done * 8) & ones(n) : ones(n);
         VmrResult one;
         if (r)

@@ -10,6 +10,7 @@
 #include "core/wire.h"
 
 #include "core/chardev.h"
+#include "core/display.h"
 #include "core/loader.h"
 #include "core/options.h"
 #include "core/properties.h"
@@ -45,7 +46,8 @@ typedef struct Builder {
     GPtrArray *parts;
     GArray *planned;
     GHashTable *chardevs; /* name -> VmrChardev * */
-    GHashTable *chardev_users; /* VmrChardev * -> Part * */
+    GHashTable *displays; /* name -> VmrDisplay * */
+    GHashTable *back_end_users; /* a back end -> Part * */
 } Builder;
 
 /* ---- [machine] and [boot] --------------------------------------------- */
@@ -200,7 +202,7 @@ static bool begin(Builder *b)
     if (!b->options.accel)
         b->options.accel = "";
     check_accel_names(b, section);
-    m->accel = vmr_accel_choose(b->options.accel, NULL);
+    m->accel = vmr_accel_choose(b->options.accel, &m->accel_note, NULL);
     m->cpu_model = g_strdup(b->options.cpu ? b->options.cpu : "");
     check_cpu_model(b, section);
     if (!vmr_machine_init_runtime(m, b->options.memory, &error)) {
@@ -232,7 +234,7 @@ static void check_chardev_keys(Builder *b, const VmrSection *section, const char
 
 static void make_back_ends(Builder *b)
 {
-    static const char *const unbuilt[] = {"drive", "net", "display"};
+    static const char *const unbuilt[] = {"drive", "net"};
     for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "chardev", s));) {
         const VmrValue *type = vmr_section_value(s, "type");
         if (type && type->broken)
@@ -242,6 +244,11 @@ static void make_back_ends(Builder *b)
             g_hash_table_insert(b->chardevs, (gpointer)s->name, c);
         if (type)
             check_chardev_keys(b, s, type->text);
+    }
+    for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "display", s));) {
+        VmrDisplay *d = vmr_display_new(b->machine, s, b->errors);
+        g_hash_table_insert(b->displays, (gpointer)s->name, d);
+        check_table_keys(s, vmr_display_properties, b->errors);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(unbuilt); i++) {
         for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, unbuilt[i], s));) {
@@ -263,6 +270,8 @@ static void handle_free(gpointer p)
     VmrDeviceHandle *h = p;
     vmr_description_free(h->description);
     g_array_unref(h->placements);
+    if (h->mapped)
+        g_array_unref(h->mapped);
     g_array_unref(h->routes);
     g_free(h->device);
     g_free(h->name);
@@ -381,21 +390,22 @@ static void set_link(Builder *b, Part *part, const VmrProperty *p, const char *n
     g_ptr_array_add(part->links, to);
 }
 
-static void set_chardev(Builder *b, Part *part, const VmrProperty *p, const char *name,
-                        VmrPlace place)
+/* A back end of the kind that `p` takes, out of those that there are by name. */
+static void set_back_end(Builder *b, Part *part, const VmrProperty *p, GHashTable *made,
+                         const char *name, VmrPlace place)
 {
-    VmrChardev *c = g_hash_table_lookup(b->chardevs, name);
+    void *c = g_hash_table_lookup(made, name);
     if (!c) {
-        no_such_name(b, part, p->name, place, "chardev", name);
+        no_such_name(b, part, p->name, place, vmr_property_type_name(p->type), name);
         return;
     }
-    const Part *user = g_hash_table_lookup(b->chardev_users, c);
+    const Part *user = g_hash_table_lookup(b->back_end_users, c);
     if (user) {
         vmr_errors_add(b->errors, place, part->section->title, p->name, "%s is taken by %s", name,
                        user->section->name);
         return;
     }
-    g_hash_table_insert(b->chardev_users, c, part);
+    g_hash_table_insert(b->back_end_users, c, part);
     memcpy((uint8_t *)part->handle->device + p->offset, &c, sizeof(c));
 }
 
@@ -410,7 +420,9 @@ static void set_references(Builder *b, Part *part)
         if (p->type == VMR_PROP_LINK)
             set_link(b, part, p, name, place);
         else if (p->type == VMR_PROP_CHARDEV)
-            set_chardev(b, part, p, name, place);
+            set_back_end(b, part, p, b->chardevs, name, place);
+        else if (p->type == VMR_PROP_DISPLAY)
+            set_back_end(b, part, p, b->displays, name, place);
         else
             no_such_name(b, part, p->name, place, vmr_property_type_name(p->type), name);
     }
@@ -604,13 +616,15 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     b.parts = g_ptr_array_new_with_free_func(part_free);
     b.planned = g_array_new(FALSE, TRUE, sizeof(Planned));
     b.chardevs = g_hash_table_new(g_str_hash, g_str_equal);
-    b.chardev_users = g_hash_table_new(NULL, NULL);
+    b.displays = g_hash_table_new(g_str_hash, g_str_equal);
+    b.back_end_users = g_hash_table_new(NULL, NULL);
 
     if (begin(&b)) {
         make_back_ends(&b);
         make_devices(&b);
     }
-    g_hash_table_unref(b.chardev_users);
+    g_hash_table_unref(b.back_end_users);
+    g_hash_table_unref(b.displays);
     g_hash_table_unref(b.chardevs);
     g_array_unref(b.planned);
     g_ptr_array_unref(b.parts);

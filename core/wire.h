@@ -11,8 +11,9 @@
    realizing a device.  NULL if there are any, those that reading the file gave included.  [main] */
 VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors);
 
-/* The first of [machine] accel that works; NULL with an error that says why each does not.  */
-const VmrAccelClass *vmr_accel_choose(const char *list, GError **error);
+/* The first of [machine] accel that works, one without limits before one with; NULL with an
+   error that says why each does not.  *note: why it is not the first, or what its limits are. */
+const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **error);
 
 /* ---- between wire.c, irqwire.c and realize.c -------------------------- */
 
@@ -23,6 +24,12 @@ const VmrAccelClass *vmr_accel_choose(const char *list, GError **error);
 bool vmr_region_is_memory(const VmrRegion *region);
 /* NULL, or why a region of `size` bytes cannot be there. */
 const char *vmr_region_misplaced(const VmrRegion *region, bool io, uint64_t base, uint64_t size);
+
+/* What vmr_space_place() needs for a region at `base`; memory gets its RAM.  *size: as the class
+   or the device says, rounded up to pages for memory.  The label is the caller's to set. */
+bool vmr_region_prepare(VmrDeviceHandle *handle, const VmrRegion *region, bool io, uint64_t base,
+                        uint64_t *size, VmrPlacement *placement, GError **error);
+uint64_t vmr_region_size(const VmrDeviceHandle *handle, const VmrRegion *region);
 
 VmrDeviceHandle *vmr_machine_device(VmrMachine *machine, const char *name);
 /* Names of all [device] sections, for vmr_nearest(); NULL-terminated. */

@@ -351,7 +351,7 @@ static const VmrRegion acpi_pm_regions[] = {
     {
         .name = "reset",
         .kind = VMR_REGION_PIO,
-        .flags = VMR_REGION_OPTIONAL,
+        .flags = VMR_REGION_OPTIONAL | VMR_REGION_OVERLAY, /* over a PCI host's 0xcf8..0xcfb */
         .size = 1,
         .impl_min = 1,
         .impl_max = 1,

@@ -2,11 +2,12 @@
  * acpi-tables - the ACPI tables of a PC, written into guest memory at each reset.
  *
  * After the ACPI specification 6.5, chapter 5: RSDP, RSDT, XSDT, FADT, FACS, MADT,
- * DSDT, and after the IA-PC HPET specification 1.0a: HPET.  All is derived from what the
+ * DSDT, after the IA-PC HPET specification 1.0a: HPET, and after the PCI firmware
+ * specification 3.3: MCFG.  All is derived from what the
  * devices of the machine describe (vmrun/describe.h); there is no list of devices here.
  * A machine in which nobody describes ACPI's fixed hardware is "hardware-reduced".
  *
- * Leaves out MCFG, SRAT, SLIT, SPCR and others: a device that needs them cannot say so yet.
+ * Leaves out SRAT, SLIT, SPCR and others: a device that needs them cannot say so yet.
  */
 #include "aml.h"
 #include "dsdt.h"
@@ -414,6 +415,28 @@ static void write_hpets(Writer *w)
     }
 }
 
+static void write_mcfg(Writer *w)
+{
+    GByteArray *t = new_table("MCFG", 1, HEADER_SIZE + 8);
+    unsigned segment = 0;
+
+    FOR_EACH_DESCRIPTION(w, d) {
+        const VmrPlacedRegion *ecam = acpi_ecam(d);
+        const VmrFact *buses = vmr_fact(d, "pci-buses");
+        if (!ecam || !buses || buses->type != VMR_FACT_NUMBERS || buses->count != 2)
+            continue;
+        aml_number(t, ecam->base - (buses->numbers[0] << 20), 8);
+        aml_number(t, segment++, 2);
+        aml_number(t, buses->numbers[0], 1);
+        aml_number(t, buses->numbers[1], 1);
+        aml_number(t, 0, 4);
+    }
+    if (segment)
+        place_table(w, t, true);
+    else
+        g_byte_array_unref(t);
+}
+
 static uint32_t write_facs(Writer *w)
 {
     g_autoptr(GByteArray) t = new_bytes(FACS_SIZE);
@@ -472,6 +495,7 @@ static void write_all(AcpiTables *a)
         w.table_count = 0;
         write_fadt(&w, facs, dsdt);
         write_madt(&w);
+        write_mcfg(&w);
         write_hpets(&w);
         uint32_t rsdt = write_list(&w, "RSDT", 4);
         uint32_t xsdt = write_list(&w, "XSDT", 8);
@@ -531,7 +555,7 @@ static const VmrDeviceClass acpi_tables_class = {
     .size = sizeof(VmrDeviceClass),
     .id = "acpi-tables",
     .summary = "writes ACPI tables that describe the machine",
-    .doc = "At each reset: RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET and DSDT, from what the\n"
+    .doc = "At each reset: RSDP, RSDT, XSDT, FADT, FACS, MADT, MCFG, HPET and DSDT, from what the\n"
            "devices of the machine say of themselves.",
     .flags = VMR_DEVICE_NO_STATE,
     .instance_size = sizeof(AcpiTables),

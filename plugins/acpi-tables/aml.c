@@ -24,7 +24,9 @@ enum {
     /* address space descriptors */
     SPACE_MEMORY = 0,
     SPACE_IO = 1,
-    SPACE_FIXED = 0x0d,      /* consumer, minimum and maximum fixed */
+    SPACE_BUS = 2,
+    SPACE_WINDOW = 0x0c,     /* producer, minimum and maximum fixed */
+    SPACE_FIXED = 0x0d,      /* consumer, the same */
     MEMORY_READ_WRITE = 0x01,
     IO_ENTIRE_RANGE = 0x03,
 
@@ -160,13 +162,13 @@ void aml_device(GByteArray *out, const char *name, const GByteArray *body)
 }
 
 /* An address space descriptor whose numbers have `width` bytes. */
-static void put_space(GByteArray *out, uint8_t tag, unsigned width, uint8_t type,
+static void put_space(GByteArray *out, uint8_t tag, unsigned width, uint8_t type, uint8_t flags,
                       uint8_t type_flags, uint64_t base, uint64_t size)
 {
     aml_number(out, tag, 1);
     aml_number(out, 3 + 5 * width, 2);
     aml_number(out, type, 1);
-    aml_number(out, SPACE_FIXED, 1);
+    aml_number(out, flags, 1);
     aml_number(out, type_flags, 1);
     aml_number(out, 0, width); /* granularity */
     aml_number(out, base, width);
@@ -178,7 +180,7 @@ static void put_space(GByteArray *out, uint8_t tag, unsigned width, uint8_t type
 void aml_res_io(GByteArray *out, uint16_t base, uint32_t size)
 {
     if (size > UINT8_MAX) {
-        put_space(out, 0x88, 2, SPACE_IO, IO_ENTIRE_RANGE, base, size);
+        put_space(out, 0x88, 2, SPACE_IO, SPACE_FIXED, IO_ENTIRE_RANGE, base, size);
         return;
     }
     aml_number(out, 0x47, 1);
@@ -192,7 +194,7 @@ void aml_res_io(GByteArray *out, uint16_t base, uint32_t size)
 void aml_res_memory(GByteArray *out, uint64_t base, uint64_t size)
 {
     if (base > UINT32_MAX || size > UINT32_MAX || base + size - 1 > UINT32_MAX) {
-        put_space(out, 0x8a, 8, SPACE_MEMORY, MEMORY_READ_WRITE, base, size);
+        put_space(out, 0x8a, 8, SPACE_MEMORY, SPACE_FIXED, MEMORY_READ_WRITE, base, size);
         return;
     }
     aml_number(out, 0x86, 1);
@@ -200,6 +202,23 @@ void aml_res_memory(GByteArray *out, uint64_t base, uint64_t size)
     aml_number(out, MEMORY_READ_WRITE, 1);
     aml_number(out, base, 4);
     aml_number(out, size, 4);
+}
+
+void aml_res_window_bus(GByteArray *out, uint8_t first, uint8_t last)
+{
+    put_space(out, 0x88, 2, SPACE_BUS, SPACE_WINDOW, 0, first, last - first + 1);
+}
+
+void aml_res_window_io(GByteArray *out, uint16_t base, uint32_t size)
+{
+    put_space(out, 0x88, 2, SPACE_IO, SPACE_WINDOW, IO_ENTIRE_RANGE, base, size);
+}
+
+void aml_res_window_memory(GByteArray *out, uint64_t base, uint64_t size)
+{
+    bool wide = base + (size - 1) > UINT32_MAX;
+    put_space(out, wide ? 0x8a : 0x87, wide ? 8 : 4, SPACE_MEMORY, SPACE_WINDOW, MEMORY_READ_WRITE,
+              base, size);
 }
 
 void aml_res_irq(GByteArray *out, uint32_t gsi, bool level)

@@ -30,6 +30,10 @@ void aml_device(GByteArray *out, const char *name, const GByteArray *body);
 void aml_res_io(GByteArray *out, uint16_t base, uint32_t size);
 void aml_res_memory(GByteArray *out, uint64_t base, uint64_t size);
 void aml_res_irq(GByteArray *out, uint32_t gsi, bool level);
+/* Windows of a bridge: what it passes on. */
+void aml_res_window_bus(GByteArray *out, uint8_t first, uint8_t last);
+void aml_res_window_io(GByteArray *out, uint16_t base, uint32_t size);
+void aml_res_window_memory(GByteArray *out, uint64_t base, uint64_t size);
 void aml_res_end(GByteArray *out);
 
 #endif

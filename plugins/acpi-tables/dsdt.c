@@ -1,9 +1,9 @@
 /*
- * dsdt.c - the DSDT: \_S5, processors, and a Device for each acpi-hid that some
- * device of the machine describes, with the resources that the host has placed.
+ * dsdt.c - the DSDT: \_S5, processors, a Device for each acpi-hid that some device of
+ * the machine describes, with the resources that the host has placed, and PCI host
+ * bridges with their windows and interrupt routing.
  *
- * Leaves out PCI host bridges (their windows and _PRT), power resources, and all
- * control methods.
+ * Leaves out power resources, interrupt link devices and all control methods.
  */
 #include "dsdt.h"
 #include "aml.h"
@@ -13,6 +13,7 @@ enum {
     MAX_DEVICES = 4096,
     MAX_LINES = 64, /* interrupts of one device */
     MAX_HOPS = 3,   /* devices that a line passes through */
+    PCI_SLOTS = 32,
 };
 
 /* `line`, or what it becomes behind devices that only pass it on: at most `hops` of them. */
@@ -195,11 +196,127 @@ static unsigned put_devices(VmrDevice *dev, GByteArray *sb, size_t limit)
         const VmrDescription *d = vmr_description(dev, of);
         g_autoptr(GByteArray) one = g_byte_array_new();
 
-        if (!d || !vmr_fact_string(d, "acpi-hid"))
+        if (!d || !vmr_fact_string(d, "acpi-hid") || vmr_fact_number(d, "pci-root", 0))
             continue;
         unsigned n = put_described(dev, one, number, uids, d);
         if (n > 0 && append(sb, one, limit))
             number += n;
+        else
+            missing++;
+    }
+    return missing;
+}
+
+/* ---- PCI host bridges ---- */
+
+const VmrPlacedRegion *acpi_ecam(const VmrDescription *d)
+{
+    const char *name = vmr_fact_string(d, "pci-ecam");
+
+    for (uint32_t i = 0; name && i < d->region_count; i++)
+        if (g_str_equal(d->regions[i].name, name) && !d->regions[i].io)
+            return &d->regions[i];
+    return NULL;
+}
+
+/* The windows, and the ports of the bridge itself. */
+static void put_windows(GByteArray *out, const VmrDescription *d)
+{
+    const VmrFact *buses = vmr_fact(d, "pci-buses");
+    const VmrFact *io = vmr_fact(d, "pci-windows-io");
+    const VmrFact *memory = vmr_fact(d, "pci-windows-memory");
+
+    if (buses && buses->type == VMR_FACT_NUMBERS && buses->count == 2)
+        aml_res_window_bus(out, buses->numbers[0], buses->numbers[1]);
+    for (uint32_t i = 0; i < d->region_count; i++)
+        if (d->regions[i].io)
+            aml_res_io(out, d->regions[i].base, d->regions[i].size);
+    for (uint32_t i = 0; io && io->type == VMR_FACT_NUMBERS && i + 1 < io->count; i += 2)
+        aml_res_window_io(out, io->numbers[i], io->numbers[i + 1]);
+    for (uint32_t i = 0; memory && memory->type == VMR_FACT_NUMBERS && i + 1 < memory->count;
+         i += 2)
+        aml_res_window_memory(out, memory->numbers[i], memory->numbers[i + 1]);
+    aml_res_end(out);
+}
+
+/* For each slot and pin, the GSI. */
+static bool put_routing(VmrDevice *dev, GByteArray *out, const VmrDescription *d)
+{
+    const char *lines = vmr_fact_string(d, "pci-intx");
+    g_autoptr(GByteArray) routes = g_byte_array_new();
+    uint32_t gsi[4];
+
+    for (unsigned i = 0; i < 4; i++)
+        if (!lines || !output_gsi(dev, d, lines, i, &gsi[i]))
+            return false;
+    for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+        for (unsigned pin = 0; pin < 4; pin++) {
+            g_autoptr(GByteArray) route = g_byte_array_new();
+            aml_integer(route, slot << 16 | 0xffff);
+            aml_integer(route, pin);
+            aml_integer(route, 0); /* no link device: the next is a GSI */
+            aml_integer(route, gsi[(slot + pin) % 4]);
+            aml_package(routes, 4, route);
+        }
+    }
+    aml_package(out, 4 * PCI_SLOTS, routes);
+    return true;
+}
+
+static void put_pci_root(VmrDevice *dev, GByteArray *out, unsigned number, const VmrDescription *d)
+{
+    const VmrFact *buses = vmr_fact(d, "pci-buses");
+    const VmrPlacedRegion *ecam = acpi_ecam(d);
+    g_autoptr(GByteArray) body = g_byte_array_new();
+    g_autoptr(GByteArray) windows = g_byte_array_new();
+    g_autoptr(GByteArray) routing = g_byte_array_new();
+    char name[8];
+
+    aml_name(body, "_HID");
+    aml_hid(body, vmr_fact_string(d, "acpi-hid"));
+    aml_name(body, "_UID");
+    aml_integer(body, number);
+    aml_name(body, "_BBN");
+    aml_integer(body, buses && buses->type == VMR_FACT_NUMBERS ? buses->numbers[0] : 0);
+    put_windows(windows, d);
+    aml_name(body, "_CRS");
+    aml_buffer(body, windows);
+    if (put_routing(dev, routing, d)) {
+        aml_name(body, "_PRT");
+        g_byte_array_append(body, routing->data, routing->len);
+    }
+    g_snprintf(name, sizeof(name), "PCI%X", number & 0xf);
+    aml_device(out, name, body);
+
+    /* Guests want to see that the mapped configuration space is nobody's memory. */
+    if (ecam) {
+        g_autoptr(GByteArray) resources = g_byte_array_new();
+        g_autoptr(GByteArray) reserved = g_byte_array_new();
+        aml_name(reserved, "_HID");
+        aml_hid(reserved, "PNP0C02");
+        aml_name(reserved, "_UID");
+        aml_integer(reserved, 0x100 + number); /* apart from those that devices describe */
+        aml_res_memory(resources, ecam->base, ecam->size);
+        aml_res_end(resources);
+        aml_name(reserved, "_CRS");
+        aml_buffer(reserved, resources);
+        g_snprintf(name, sizeof(name), "ECM%X", number & 0xf);
+        aml_device(out, name, reserved);
+    }
+}
+
+static unsigned put_pci_roots(VmrDevice *dev, GByteArray *sb, size_t limit)
+{
+    unsigned number = 0, missing = 0;
+
+    for (VmrDevice *of = vmr_device_next(dev, NULL); of; of = vmr_device_next(dev, of)) {
+        const VmrDescription *d = vmr_description(dev, of);
+        g_autoptr(GByteArray) one = g_byte_array_new();
+        if (!d || !vmr_fact_number(d, "pci-root", 0) || !vmr_fact_string(d, "acpi-hid"))
+            continue;
+        put_pci_root(dev, one, number, d);
+        if (number < 16 && append(sb, one, limit))
+            number++;
         else
             missing++;
     }
@@ -232,7 +349,7 @@ GByteArray *acpi_dsdt_aml(VmrDevice *dev, size_t limit)
     put_s5(dev, out);
     limit = limit > out->len + scope ? limit - out->len - scope : 0;
     unsigned processors = put_processors(dev, sb, limit);
-    unsigned devices = put_devices(dev, sb, limit);
+    unsigned devices = put_pci_roots(dev, sb, limit) + put_devices(dev, sb, limit);
     if (processors > 0 || devices > 0)
         vmr_log(dev, VMR_LOG_ERROR,
                 "no room in the ACPI tables: left out %u processors, %u devices", processors,

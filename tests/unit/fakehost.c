@@ -3,10 +3,11 @@
  *
  * Single-threaded and deterministic.  Nothing here is shared with the core, so
  * that a mistake in one of the two shows as a difference.
- * Left out: watches never become ready; drives, nets and displays.
+ * Left out: watches never become ready; nets.
  */
 #include "fakehost.h"
 
+#include <errno.h>
 #include <gmodule.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -73,6 +74,21 @@ struct VmrChardev {
     bool short_write, pumping;
 };
 
+struct VmrDrive {
+    VmrDevice *dev;
+    char *property;
+    uint8_t *data;
+    size_t size;
+    bool read_only;
+    int error;
+    unsigned submitted, in_flight;
+};
+
+struct VmrDisplay {
+    VmrDevice *dev;
+    const VmrDisplaySource *source;
+};
+
 typedef struct FakeVcpu {
     FakeHost *host;
     unsigned index;
@@ -101,7 +117,7 @@ struct FakeHost {
     uint8_t *ram;
     size_t ram_size;
     GArray *ranges;
-    GPtrArray *devs, *timers, *chardevs, *modules;
+    GPtrArray *devs, *timers, *chardevs, *drives, *displays, *modules;
     GQueue works;
     FakeVcpu *cpus;
     unsigned cpu_count;
@@ -380,6 +396,124 @@ void fake_advance(FakeHost *h, int64_t ns)
         first->fired(first->dev);
     }
     h->now = end;
+}
+
+/* ---- drives and displays ---- */
+
+static bool host_drive_attach(VmrDevice *dev, VmrDrive *d, VmrDriveInfo *info, GError **error)
+{
+    VmrDriveInfo all = {
+        .size = MIN(info->size, sizeof(all)),
+        .logical_block = 512,
+        .bytes = d->size,
+        .physical_block = 4096,
+        .read_only = d->read_only,
+        .volatile_cache = true,
+        .discard = true,
+        .name = d->property,
+        .serial = "FAKE-0001",
+    };
+    g_assert_true(d->dev == dev);
+    memcpy(info, &all, all.size);
+    return true;
+}
+
+static int drive_copy(VmrDrive *d, const VmrDriveRequest *r)
+{
+    bool data = r->op == VMR_DRIVE_READ || r->op == VMR_DRIVE_WRITE;
+    if (d->error || r->op == VMR_DRIVE_FLUSH)
+        return d->error;
+    if (d->read_only && r->op != VMR_DRIVE_READ)
+        return EROFS;
+    if (r->offset > d->size || r->length > d->size - r->offset || r->offset % 512 ||
+        r->length % 512)
+        return EINVAL;
+    if (r->op == VMR_DRIVE_WRITE_ZEROES)
+        memset(d->data + r->offset, 0, r->length);
+    uint64_t at = 0;
+    for (unsigned i = 0; data && i < r->buffer_count; i++) {
+        const VmrBuffer *b = &r->buffers[i];
+        g_assert_cmpuint(b->len, <=, r->length - at);
+        if (r->op == VMR_DRIVE_READ)
+            memcpy(b->base, d->data + r->offset + at, b->len);
+        else
+            memcpy(d->data + r->offset + at, b->base, b->len);
+        at += b->len;
+    }
+    g_assert_true(!data || at == r->length);
+    return 0;
+}
+
+static void drive_work(void *data)
+{
+    VmrDriveRequest *r = data;
+    r->error = drive_copy(r->host[0], r);
+}
+
+static void drive_done(VmrDevice *dev, void *data)
+{
+    VmrDriveRequest *r = data;
+    ((VmrDrive *)r->host[0])->in_flight--;
+    r->done(dev, r, r->error);
+}
+
+static void host_drive_submit(VmrDevice *dev, VmrDrive *d, VmrDriveRequest *r)
+{
+    g_assert_true(d->dev == dev);
+    d->submitted++;
+    d->in_flight++;
+    r->host[0] = d;
+    host_work_submit(dev, drive_work, drive_done, r);
+}
+
+static void host_drive_drain(VmrDevice *dev, VmrDrive *d)
+{
+    if (d->in_flight)
+        fake_advance(fake(dev)->host, 0);
+    g_assert_cmpuint(d->in_flight, ==, 0);
+}
+
+static VmrDrive *find_drive(VmrDevice *dev, const char *property)
+{
+    const GPtrArray *all = fake(dev)->host->drives;
+    for (unsigned i = 0; i < all->len; i++) {
+        VmrDrive *d = all->pdata[i];
+        if (d->dev == dev && !strcmp(d->property, property))
+            return d;
+    }
+    g_error("fakehost: %s has no drive at %s", dev->name, property);
+}
+
+uint8_t *fake_drive_data(VmrDevice *dev, const char *property)
+{
+    return find_drive(dev, property)->data;
+}
+
+void fake_drive_fail(VmrDevice *dev, const char *property, int error)
+{
+    find_drive(dev, property)->error = error;
+}
+
+unsigned fake_drive_requests(VmrDevice *dev, const char *property)
+{
+    return find_drive(dev, property)->submitted;
+}
+
+static void host_display_attach(VmrDevice *dev, VmrDisplay *d, const VmrDisplaySource *source)
+{
+    g_assert_true(d->dev == dev);
+    d->source = source;
+}
+
+const VmrDisplaySource *fake_display(VmrDevice *dev)
+{
+    const GPtrArray *all = fake(dev)->host->displays;
+    for (unsigned i = 0; i < all->len; i++) {
+        const VmrDisplay *d = all->pdata[i];
+        if (d->dev == dev)
+            return d->source;
+    }
+    return NULL;
 }
 
 /* ---- chardevs ---- */
@@ -807,6 +941,27 @@ static bool set_link(FakeDev *f, const VmrProperty *p, const char *text, GError 
     return true;
 }
 
+/* fake, fake:SIZE, fake:SIZE:ro */
+static bool set_drive(FakeDev *f, const VmrProperty *p, const char *text, GError **error)
+{
+    char **part = g_strsplit(text, ":", 3);
+    uint64_t size = 1 << 20;
+    bool ok = part[0] && !strcmp(part[0], "fake") &&
+              (!part[1] || parse_number(part[1], true, &size));
+    if (ok) {
+        VmrDrive *d = g_new0(VmrDrive, 1);
+        d->dev = f->dev;
+        d->property = g_strdup(p->name);
+        d->size = size;
+        d->data = g_malloc0(size);
+        d->read_only = part[1] && part[2];
+        g_ptr_array_add(f->host->drives, d);
+        *(VmrDrive **)((uint8_t *)f->dev + p->offset) = d;
+    }
+    g_strfreev(part);
+    return ok || fail(error, "%s: fake[:SIZE[:ro]] is wanted", p->name);
+}
+
 static bool set_property(FakeDev *f, const VmrProperty *p, const char *text, GError **error)
 {
     static const char *const yes[] = {"on", "true", "yes", "1", NULL};
@@ -857,6 +1012,15 @@ static bool set_property(FakeDev *f, const VmrProperty *p, const char *text, GEr
         c->limit = G_MAXUINT;
         g_ptr_array_add(f->host->chardevs, c);
         *(VmrChardev **)at = f->chardev = c;
+        return true;
+    }
+    case VMR_PROP_DRIVE:
+        return set_drive(f, p, text, error);
+    case VMR_PROP_DISPLAY: {
+        VmrDisplay *d = g_new0(VmrDisplay, 1);
+        d->dev = f->dev;
+        g_ptr_array_add(f->host->displays, d);
+        *(VmrDisplay **)at = d;
         return true;
     }
     default:
@@ -1391,6 +1555,10 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
         .chardev_attach = host_chardev_attach,
         .chardev_write = host_chardev_write,
         .chardev_accept_input = host_chardev_accept_input,
+        .drive_attach = host_drive_attach,
+        .drive_submit = host_drive_submit,
+        .drive_drain = host_drive_drain,
+        .display_attach = host_display_attach,
         .request = host_request,
         .cpu_count = host_cpu_count,
         .cpu = host_cpu,
@@ -1413,6 +1581,8 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
     h->devs = g_ptr_array_new();
     h->timers = g_ptr_array_new();
     h->chardevs = g_ptr_array_new();
+    h->drives = g_ptr_array_new();
+    h->displays = g_ptr_array_new_with_free_func(g_free);
     h->modules = g_ptr_array_new();
     g_queue_init(&h->works);
     h->cpus = g_new0(FakeVcpu, cpus + 1);
@@ -1451,6 +1621,14 @@ void fake_host_free(FakeHost *h)
     g_ptr_array_free(h->devs, TRUE);
     g_ptr_array_free(h->timers, TRUE);
     g_ptr_array_free(h->chardevs, TRUE);
+    for (unsigned i = 0; i < h->drives->len; i++) {
+        VmrDrive *d = h->drives->pdata[i];
+        g_free(d->property);
+        g_free(d->data);
+        g_free(d);
+    }
+    g_ptr_array_free(h->drives, TRUE);
+    g_ptr_array_free(h->displays, TRUE);
     g_ptr_array_free(h->modules, TRUE);
     g_array_free(h->ranges, TRUE);
     g_hash_table_destroy(h->values);

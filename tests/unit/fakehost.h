@@ -62,6 +62,15 @@ void fake_chardev_limit(VmrDevice *dev, unsigned bytes); /* how much writes take
 
 void fake_chardev_event(VmrDevice *dev, VmrChardevEvent event);
 
+/* Drive: a property of type DRIVE given as key=fake, fake:SIZE or fake:SIZE:ro is a disk in memory,
+   of zeroes.  Its requests are done at the start of a fake_advance(). */
+uint8_t *fake_drive_data(VmrDevice *dev, const char *property);
+void fake_drive_fail(VmrDevice *dev, const char *property, int error); /* from now on; 0: no more */
+unsigned fake_drive_requests(VmrDevice *dev, const char *property);    /* so far */
+
+/* Display: what a device shows whose property of type DISPLAY was given as key=fake. */
+const VmrDisplaySource *fake_display(VmrDevice *dev);
+
 /* Numbers for fuzzing: the same sequence in every run; below `bound` if it is not 0. */
 uint32_t fake_random(FakeHost *h, uint32_t bound);
 

@@ -13,6 +13,7 @@
 #define VMR_INTERP_X86_CPU_H
 
 #include "../engine.h"
+#include "accel/x86/model.h"
 #include "fpu.h"
 #include <vmrun/x86.h>
 
@@ -65,7 +66,7 @@ enum {
     CR4_PAE = 1u << 5, CR4_MCE = 1u << 6, CR4_PGE = 1u << 7, CR4_PCE = 1u << 8,
     CR4_OSFXSR = 1u << 9, CR4_OSXMMEXCPT = 1u << 10, CR4_UMIP = 1u << 11, CR4_LA57 = 1u << 12,
     CR4_FSGSBASE = 1u << 16, CR4_PCIDE = 1u << 17, CR4_OSXSAVE = 1u << 18, CR4_SMEP = 1u << 20,
-    CR4_SMAP = 1u << 21,
+    CR4_SMAP = 1u << 21, CR4_PKE = 1u << 22,
     EFER_SCE = 1u << 0, EFER_LME = 1u << 8, EFER_LMA = 1u << 10, EFER_NXE = 1u << 11,
 };
 
@@ -116,8 +117,6 @@ enum {
     EV_SIPI = INTERP_EV_FRONT << 4,
 };
 
-typedef struct X86Features X86Features;
-
 typedef struct X86Cpu {
     InterpCpu ic;
 
@@ -135,6 +134,7 @@ typedef struct X86Cpu {
     bool exc_pending;
     uint8_t exc_vector;
     bool exc_has_error, exc_soft; /* soft: INT n, INT3, INTO */
+    bool exc_canonical;           /* #GP because an address is not canonical: #SS for a stack's */
     bool shutdown;
     uint32_t exc_error;
     uint64_t exc_cr2;
@@ -152,11 +152,13 @@ typedef struct X86Cpu {
     uint64_t pat, misc_enable, mtrr_def_type, spec_ctrl;
     uint64_t mtrr_fixed[11], mtrr_var[16];
     uint64_t mcg_status;
+    uint64_t tsc_adjust;
     int64_t tsc_offset; /* TSC = virtual ns * tsc_hz / 1e9 + tsc_offset */
 
     /* The features that CPUID shows; behaviour asks the same words. */
     uint32_t cpuid_1_ecx, cpuid_1_edx, cpuid_7_ebx, cpuid_7_ecx, cpuid_7_edx, cpuid_81_ecx, cpuid_81_edx;
-    const struct X86Model *model;
+    VmrX86Cpuid cpuid;
+    uint32_t cpuid_d1_eax;
 
     _Atomic bool intr;  /* the INTR pin */
     _Atomic uint32_t sipi_vector;
@@ -169,6 +171,8 @@ typedef struct X86Cpu {
 } X86Cpu;
 
 #define X86(ic_) ((X86Cpu *)(ic_))
+/* Does the model have what [machine] cpu or --describe call by that word and bit? */
+#define X86_FEATURE(c, word, bit) ((c)->cpuid.words[VMR_X86_##word] >> (bit) & 1)
 
 /* ---- flags.  Any function of these may be called at any time ------------------- */
 
@@ -237,10 +241,19 @@ bool x86_cond(const X86Cpu *c, unsigned cond); /* 0..15 as in Jcc */
 bool x86_raise(X86Cpu *c, unsigned vector);
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error);
 static inline bool x86_gp(X86Cpu *c, uint32_t error) { return x86_raise_error(c, EXC_GP, error); }
+/* The operand of FXSAVE and like is not aligned: an address that is not canonical goes first. */
+static inline bool x86_misaligned(X86Cpu *c, uint64_t addr)
+{
+    x86_gp(c, 0);
+    c->exc_canonical = (int64_t)(addr << 16) >> 16 != (int64_t)addr;
+    return false;
+}
 static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
 
 /* Deliver the pending exception; sets `shutdown` on a triple fault. */
 void x86_exception_deliver(X86Cpu *c);
+/* In 64-bit mode the kind of a fault by a bad address depends on the segment: op of `b` faulted. */
+void x86_exception_segment(X86Cpu *c, const InterpBlock *b, const InterpOp *op);
 /* Deliver an interrupt (external, NMI, INT n); false: an exception is pending. */
 bool x86_interrupt(X86Cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error,
                    uint64_t return_pc);
@@ -286,6 +299,23 @@ static inline bool x86_protected(const X86Cpu *c)
 }
 static inline bool x86_real(const X86Cpu *c) { return !(c->cr0 & CR0_PE); }
 
+/* Is a linear address canonical in this paging mode? */
+static inline bool x86_canonical(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (c->cr4 & CR4_LA57 ? 56 : 47);
+    return top == 0 || top == -1;
+}
+/* May a base (MSRs, descriptor tables, FS and GS) hold it?  That goes by what the CPU has. */
+static inline bool x86_canonical_base(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (X86_FEATURE(c, 7_ECX, 16) ? 56 : 47);
+    return top == 0 || top == -1;
+}
+static inline unsigned x86_phys_bits(const X86Cpu *c)
+{
+    return X86_FEATURE(c, 81_EDX, 29) ? 40 : X86_FEATURE(c, 1_EDX, 6) || X86_FEATURE(c, 1_EDX, 17) ? 36 : 32;
+}
+
 /* ---- segments (segment.c) ---------------------------------------------------------------- */
 
 bool x86_seg_load(X86Cpu *c, unsigned seg, uint16_t selector); /* MOV/POP Sreg, not CS */
@@ -327,6 +357,7 @@ bool x86_has(const X86Cpu *c, unsigned feature); /* X86SseFeature */
 #define X86_TSC_HZ 1000000000ull
 bool x86_model_apply(X86Cpu *c, const char *name, GError **error);
 const char *const *x86_model_list(void);
+char *x86_model_describe(const char *name);
 void x86_reset(X86Cpu *c, bool init); /* init: INIT rather than power-on */
 /* Is an interrupt to be taken now?  Then leave the executor at the next block. */
 void x86_check_interrupts(X86Cpu *c);

@@ -1,79 +1,49 @@
 /*
- * CPU models, CPUID and model-specific registers: SDM volume 2, CPUID; volume 4.
+ * The CPU model (accel/x86/model.h) and model-specific registers: SDM volume 4.
  *
- * What CPUID shows is what the decoder accepts: both read the feature words of
- * X86Cpu, which a model sets.
+ * What CPUID shows is what the decoder accepts and what behaves: all read the same words.
  */
 #include "cpu.h"
 
-typedef struct X86Model {
-    const char *name, *doc;
-    unsigned family, model, stepping;
-    uint32_t edx1, ecx1, ebx7, ecx7, edx7, ecx81, edx81;
-} X86Model;
-
 #define B(n) (1u << (n))
 
-enum {
-    /* CPUID.1:EDX */
-    E1_486 = B(0),
-    E1_V1 = B(0) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(12) | B(13) | B(14) | B(15) |
-            B(16) | B(19) | B(23) | B(24) | B(25) | B(26),
-    /* CPUID.1:ECX */
-    C1_HYPERVISOR = (int)B(31),
-    C1_PLATFORM = B(21) | B(24), /* x2APIC, TSC deadline */
-    C1_V2 = B(0) | B(9) | B(13) | B(19) | B(20) | B(23), /* SSE3 SSSE3 CX16 SSE4.1 SSE4.2 POPCNT */
-    /* CPUID.80000001H */
-    E81_V1 = B(11) | B(20) | B(27) | B(29), /* SYSCALL NX RDTSCP LM */
-    C81_LAHF = B(0),
-    C81_LZCNT = B(5),
-    /* CPUID.7:EBX: FSGSBASE SMEP SMAP */
-    B7_PROT = B(0) | B(7) | B(20),
-};
-
-static const X86Model models[] = {
-    {"x86-64-v1", "the baseline of x86-64: SSE2, CMPXCHG8B, NX", 6, 15, 1, E1_V1, 0, 0, 0, 0, C81_LAHF,
-     E81_V1},
-    {"x86-64-v2", "v1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B", 6, 26, 3, E1_V1, C1_V2, B7_PROT, 0, 0,
-     C81_LAHF, E81_V1},
-    {"max", "all that the interpreter has", 6, 60, 3, E1_V1, C1_V2 | (int)(B(1) | B(22) | B(25) | B(30)),
-     B7_PROT | B(18) | B(19) | B(29), B(2), 0, C81_LAHF | C81_LZCNT, E81_V1},
-};
-
-bool x86_model_apply(X86Cpu *c, const char *name, GError **error)
+bool x86_model_apply(X86Cpu *c, const char *spec, GError **error)
 {
-    if (!name || !*name || g_str_equal(name, "x86-64") || g_str_equal(name, "default"))
-        name = "x86-64-v2";
-    const X86Model *m = NULL;
-    for (unsigned i = 0; i < G_N_ELEMENTS(models); i++)
-        if (g_str_equal(models[i].name, name))
-            m = &models[i];
-    if (!m) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "unknown CPU model \"%s\"", name);
+    const char *comma = spec ? strchr(spec, ',') : NULL;
+    char *name = comma ? g_strndup(spec, (gsize)(comma - spec)) : g_strdup(spec);
+    uint32_t have[VMR_X86_WORDS], *words = c->cpuid.words;
+    const VmrX86Model *m = vmr_x86_model_find(name, VMR_X86_INTERP, error);
+    g_free(name);
+    if (!m)
         return false;
+    vmr_x86_interp_words(have);
+    vmr_x86_cpuid_init(&c->cpuid, m, true);
+    if (g_str_equal(m->name, "max"))
+        memcpy(words, have, sizeof have);
+    if (!vmr_x86_cpuid_change(&c->cpuid, comma, have, error))
+        return false;
+    if (!c->lapic_ops) { /* the platform has none */
+        words[VMR_X86_1_EDX] &= ~B(9);
+        words[VMR_X86_1_ECX] &= ~(B(21) | B(24));
     }
-    c->model = m;
-    c->cpuid_1_edx = m->edx1;
-    c->cpuid_1_ecx = m->ecx1 | (uint32_t)C1_HYPERVISOR | (c->lapic_ops ? C1_PLATFORM : 0);
-    c->cpuid_7_ebx = m->ebx7;
-    c->cpuid_7_ecx = m->ecx7;
-    /* IBRS and ARCH_CAPABILITIES, which says that nothing needs a mitigation */
-    c->cpuid_7_edx = m->edx7 | B(26) | B(29);
-    c->cpuid_81_ecx = m->ecx81;
-    c->cpuid_81_edx = m->edx81;
-    if (!c->lapic_ops)
-        c->cpuid_1_edx &= ~B(9);
+    c->cpuid.brand = "vmrun interpreter";
+    c->cpuid.apic_id = c->ic.index;
+    c->cpuid.cpu_count = c->ic.vm->cpu_count;
+    c->cpuid.tsc_hz = X86_TSC_HZ;
+    c->cpuid_1_edx = words[VMR_X86_1_EDX];
+    c->cpuid_1_ecx = words[VMR_X86_1_ECX];
+    c->cpuid_7_ebx = words[VMR_X86_7_EBX];
+    c->cpuid_7_ecx = words[VMR_X86_7_ECX];
+    c->cpuid_7_edx = words[VMR_X86_7_EDX];
+    c->cpuid_81_ecx = words[VMR_X86_81_ECX];
+    c->cpuid_81_edx = words[VMR_X86_81_EDX];
+    c->cpuid_d1_eax = words[VMR_X86_D1_EAX];
     return true;
 }
 
-const char *const *x86_model_list(void)
-{
-    static const char *const list[] = {
-        "x86-64-v1\tthe baseline of x86-64: SSE2, CMPXCHG8B, NX",
-        "x86-64-v2\tv1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B; the default, also as x86-64",
-        "max\tall that the interpreter has", NULL};
-    return list;
-}
+const char *const *x86_model_list(void) { return vmr_x86_model_list(VMR_X86_INTERP); }
+
+char *x86_model_describe(const char *name) { return vmr_x86_model_describe(name, VMR_X86_INTERP); }
 
 bool x86_has(const X86Cpu *c, unsigned feature)
 {
@@ -92,119 +62,18 @@ bool x86_has(const X86Cpu *c, unsigned feature)
     }
 }
 
-static unsigned apic_id(const X86Cpu *c) { return c->ic.index; }
-
-static void topology(X86Cpu *c, uint32_t sub, uint32_t out[4])
-{
-    unsigned n = c->ic.vm->cpu_count, shift = 0;
-    while (1u << shift < n)
-        shift++;
-    out[3] = apic_id(c);
-    out[2] = sub;
-    if (sub == 0) { /* one thread a core */
-        out[0] = 0;
-        out[1] = 1;
-        out[2] |= 1 << 8;
-    } else if (sub == 1) {
-        out[0] = shift;
-        out[1] = n;
-        out[2] |= 2 << 8;
-    } else {
-        out[0] = out[1] = 0;
-    }
-}
-
 void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
-    const X86Model *m = c->model;
-    memset(out, 0, 4 * sizeof *out);
-    if (leaf > 0x16 && leaf < 0x40000000)
-        leaf = 0x16; /* as silicon: the highest basic leaf */
-    if (leaf > 0x40000000 && leaf < 0x80000000)
-        leaf = 0x16;
-    switch (leaf) {
-    case 0:
-        out[0] = 0x16;
-        memcpy(&out[1], "Genu", 4);
-        memcpy(&out[3], "ineI", 4);
-        memcpy(&out[2], "ntel", 4);
-        break;
-    case 1:
-        out[0] = m->stepping | (m->model & 15) << 4 | m->family << 8 | (m->model >> 4) << 16;
-        out[1] = apic_id(c) << 24 | MIN(c->ic.vm->cpu_count, 255u) << 16 | 8 << 8;
-        out[2] = c->cpuid_1_ecx | (c->cr4 & CR4_OSXSAVE ? B(27) : 0);
-        out[3] = c->cpuid_1_edx | (c->ic.vm->cpu_count > 1 ? B(28) : 0);
-        break;
-    case 4: { /* caches: L1d, L1i, L2, as a small core's */
-        static const uint32_t sizes[3][3] = {{0x121, 0x01c0003f, 63}, {0x122, 0x01c0003f, 63},
-                                             {0x143, 0x03c0003f, 1023}};
-        if (sub < 3) {
-            out[0] = sizes[sub][0] | (MIN(c->ic.vm->cpu_count, 64u) - 1) << 26;
-            out[1] = sizes[sub][1];
-            out[2] = sizes[sub][2];
-        }
-        break;
-    }
-    case 7:
-        if (sub == 0) {
-            out[1] = c->cpuid_7_ebx;
-            out[2] = c->cpuid_7_ecx;
-            out[3] = c->cpuid_7_edx;
-        }
-        break;
-    case 0xb:
-        topology(c, sub, out);
-        break;
-    case 0xd:
-        if (!(c->cpuid_1_ecx & B(26)))
-            break;
-        if (sub == 0) {
-            out[0] = 3;
-            out[1] = out[2] = 576;
-        }
-        break;
-    case 0x15: /* TSC = crystal * ebx / eax; the APIC timer runs at the crystal's rate */
-        out[0] = 1;
-        out[1] = 1;
-        out[2] = X86_TSC_HZ;
-        break;
-    case 0x16:
-        out[0] = out[1] = X86_TSC_HZ / 1000000;
-        out[2] = 100;
-        break;
-    case 0x40000000:
-        out[0] = 0x40000000;
-        memcpy(&out[1], "vmrunvmrunvm", 12);
-        break;
-    case 0x80000000:
-        out[0] = 0x80000008;
-        break;
-    case 0x80000001:
-        out[2] = c->cpuid_81_ecx;
-        out[3] = c->cpuid_81_edx;
-        break;
-    case 0x80000002: case 0x80000003: case 0x80000004: {
-        char brand[48] = {0};
-        g_snprintf(brand, sizeof brand, "vmrun interpreter, %s", m->name);
-        memcpy(out, brand + 16 * (leaf - 0x80000002), 16);
-        break;
-    }
-    case 0x80000006:
-        out[2] = 1024 << 16 | 8 << 12 | 64;
-        break;
-    case 0x80000007:
-        out[3] = B(8); /* invariant TSC */
-        break;
-    case 0x80000008:
-        out[0] = 48 << 8 | 40;
-        break;
-    }
+    c->cpuid.osxsave = c->cr4 & CR4_OSXSAVE;
+    c->cpuid.ospke = c->cr4 & CR4_PKE;
+    c->cpuid.xcr0 = c->xcr0;
+    vmr_x86_cpuid(&c->cpuid, leaf, sub, out);
 }
 
 /* ---- MSRs ---------------------------------------------------------------------------------------- */
 
 enum {
-    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
+    MSR_P5_MC_ADDR = 0, MSR_P5_MC_TYPE = 1, MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
     MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_BIOS_SIGN = 0x8b, MSR_MTRRCAP = 0xfe,
     MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
     MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0,
@@ -230,11 +99,46 @@ static bool lapic_msr(uint32_t msr)
            (msr >= MSR_X2APIC && msr <= MSR_X2APIC_LAST);
 }
 
-static bool canonical(uint64_t v) { return (int64_t)v >> 47 == 0 || (int64_t)v >> 47 == -1; }
+/* Does the model have this MSR at all? */
+static bool model_has(const X86Cpu *c, uint32_t msr)
+{
+    if (msr >= MSR_X2APIC && msr <= MSR_X2APIC_LAST)
+        return X86_FEATURE(c, 1_ECX, 21);
+    if (fixed_mtrr(msr) >= 0 || (msr >= MSR_MTRR_VAR && msr <= MSR_MTRR_VAR_LAST))
+        return X86_FEATURE(c, 1_EDX, 12);
+    bool lm = X86_FEATURE(c, 81_EDX, 29), family6 = c->cpuid.model->family >= 6;
+    switch (msr) {
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return X86_FEATURE(c, 1_EDX, 7);
+    case MSR_TSC: return X86_FEATURE(c, 1_EDX, 4);
+    case MSR_APIC_BASE: return X86_FEATURE(c, 1_EDX, 9) && family6;
+    case MSR_TSC_DEADLINE: return X86_FEATURE(c, 1_ECX, 24);
+    case MSR_TSC_ADJUST: return X86_FEATURE(c, 7_EBX, 1);
+    case MSR_SPEC_CTRL: case MSR_PRED_CMD: return X86_FEATURE(c, 7_EDX, 26);
+    case MSR_ARCH_CAPABILITIES: return X86_FEATURE(c, 7_EDX, 29);
+    case MSR_MTRRCAP: case MSR_MTRR_DEF: return X86_FEATURE(c, 1_EDX, 12);
+    case MSR_SYSENTER_CS: case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP: return X86_FEATURE(c, 1_EDX, 11);
+    case MSR_MCG_CAP: case MSR_MCG_STATUS: return X86_FEATURE(c, 1_EDX, 14);
+    case MSR_PAT: return X86_FEATURE(c, 1_EDX, 16);
+    case MSR_FEATURE_CONTROL: return lm;
+    case MSR_BIOS_SIGN: case MSR_MISC_ENABLE: return family6;
+    case 0xc0000080: return lm || X86_FEATURE(c, 81_EDX, 20) || X86_FEATURE(c, 81_EDX, 11);
+    case 0xc0000081: case 0xc0000082: case 0xc0000083: case 0xc0000084: return X86_FEATURE(c, 81_EDX, 11);
+    case 0xc0000100: case 0xc0000101: case 0xc0000102: return lm;
+    case 0xc0000103: return X86_FEATURE(c, 81_EDX, 27) || X86_FEATURE(c, 7_ECX, 22);
+    }
+    return true;
+}
+
+static bool canonical(const X86Cpu *c, uint64_t v) { return x86_canonical_base(c, v); }
+
+/* What the types of memory may be: UC, WC, WT, WP, WB. */
+static bool memory_type(uint64_t t) { return t < 7 && t != 2 && t != 3; }
 
 bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
 {
     *v = 0;
+    if (!model_has(c, msr))
+        return false;
     if (lapic_msr(msr)) {
         if (!c->lapic_ops)
             return false;
@@ -253,7 +157,9 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
         return true;
     }
     switch (msr) {
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return true;
     case MSR_TSC: *v = x86_tsc(c); return true;
+    case MSR_TSC_ADJUST: *v = c->tsc_adjust; return true;
     case MSR_FEATURE_CONTROL: *v = 1; return true; /* locked, nothing enabled */
     case MSR_SPEC_CTRL: *v = c->spec_ctrl; return true;
     case MSR_BIOS_SIGN: *v = 1ull << 32; return true;
@@ -287,6 +193,8 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
 
 bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
 {
+    if (!model_has(c, msr))
+        return false;
     if (lapic_msr(msr)) {
         if (!c->lapic_ops)
             return false;
@@ -297,15 +205,32 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     int fixed = fixed_mtrr(msr);
     if (fixed >= 0) {
+        for (unsigned i = 0; i < 8; i++)
+            if (!memory_type(v >> (8 * i) & 0xff))
+                return false;
         c->mtrr_fixed[fixed] = v;
         return true;
     }
     if (msr >= MSR_MTRR_VAR && msr <= MSR_MTRR_VAR_LAST) {
+        bool mask = msr & 1;
+        uint64_t reserved = ~((1ull << x86_phys_bits(c)) - 1) | (mask ? 0x7ff : 0xf00);
+        if ((v & reserved) || (!mask && !memory_type(v & 0xff)))
+            return false;
         c->mtrr_var[msr - MSR_MTRR_VAR] = v;
         return true;
     }
     switch (msr) {
-    case MSR_TSC: c->tsc_offset += (int64_t)(v - x86_tsc(c)); return true;
+    case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return true;
+    case MSR_TSC: {
+        uint64_t by = v - x86_tsc(c);
+        c->tsc_offset += (int64_t)by;
+        c->tsc_adjust += by;
+        return true;
+    }
+    case MSR_TSC_ADJUST:
+        c->tsc_offset += (int64_t)(v - c->tsc_adjust);
+        c->tsc_adjust = v;
+        return true;
     case MSR_SPEC_CTRL:
         if (v & ~7ull)
             return false;
@@ -313,10 +238,17 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         return true;
     case MSR_PRED_CMD: return !(v & ~1ull);
     case MSR_BIOS_SIGN: return true;
-    case MSR_SYSENTER_CS: c->sysenter_cs = v; return true;
-    case MSR_SYSENTER_ESP: c->sysenter_esp = v; return canonical(v);
-    case MSR_SYSENTER_EIP: c->sysenter_eip = v; return canonical(v);
-    case MSR_MCG_STATUS: c->mcg_status = v; return true;
+    case MSR_SYSENTER_CS: c->sysenter_cs = (uint32_t)v; return true;
+    case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP:
+        if (!canonical(c, v))
+            return false;
+        *(msr == MSR_SYSENTER_ESP ? &c->sysenter_esp : &c->sysenter_eip) = v;
+        return true;
+    case MSR_MCG_STATUS:
+        if (v)
+            return false; /* software may only clear it */
+        c->mcg_status = v;
+        return true;
     case MSR_MISC_ENABLE: c->misc_enable = v; return true;
     case MSR_PAT:
         for (unsigned i = 0; i < 8; i++) {
@@ -326,7 +258,11 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         }
         c->pat = v;
         return true;
-    case MSR_MTRR_DEF: c->mtrr_def_type = v & 0xcff; return true;
+    case MSR_MTRR_DEF:
+        if ((v & ~0xcffull) || !memory_type(v & 0xff))
+            return false;
+        c->mtrr_def_type = v;
+        return true;
     case 0xc0000080: {
         uint64_t known = 0;
         if (c->cpuid_81_edx & B(11))
@@ -346,32 +282,40 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     case 0xc0000081: c->star = v; return true;
     case 0xc0000082:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->lstar = v;
         return true;
     case 0xc0000083:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->cstar = v;
         return true;
-    case 0xc0000084: c->sfmask = (uint32_t)v; return true;
+    case 0xc0000084:
+        if (v >> 32)
+            return false;
+        c->sfmask = v;
+        return true;
     case 0xc0000100:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->r[REG_BASE_FS] = v;
         return true;
     case 0xc0000101:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->r[REG_BASE_GS] = v;
         return true;
     case 0xc0000102:
-        if (!canonical(v))
+        if (!canonical(c, v))
             return false;
         c->kernel_gs_base = v;
         return true;
-    case 0xc0000103: c->tsc_aux = (uint32_t)v; return true;
+    case 0xc0000103:
+        if (v >> 32)
+            return false;
+        c->tsc_aux = v;
+        return true;
     }
     return false;
 }

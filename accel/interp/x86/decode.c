@@ -385,6 +385,8 @@ static void shift(Decoder *d, unsigned size, int count)
     } else if (count == 0) {
         if (size == 2)
             emit_rr(d, OP_MOV_RR32, r, r);
+        else
+            emit(d, OP_NOP); /* no instruction is without ops */
     } else {
         unsigned code = kind == 5 ? OP_SHR_I8 : kind == 7 ? OP_SAR_I8 : OP_SHL_I8;
         if (count < 0)
@@ -625,6 +627,14 @@ static void x87(Decoder *d, uint8_t opcode)
     modrm(d);
     if (fp_off(d, true))
         return;
+    if (d->mod == 3 && !X86_FEATURE(d->c, 1_EDX, 15)) { /* FCMOVcc, FCOMI */
+        unsigned kind = d->modrm >> 3 & 7;
+        if ((opcode == 0xda && kind < 4) || (opcode == 0xdb && (kind < 4 || kind == 5 || kind == 6)) ||
+            (opcode == 0xdf && (kind == 5 || kind == 6))) {
+            undefined(d);
+            return;
+        }
+    }
     const X86X87Insn *insn =
         x86_x87_lookup(opcode, d->modrm, d->os >= 2 ? X86_X87_OP32 : 0);
     if (!insn) {
@@ -637,6 +647,11 @@ static void x87(Decoder *d, uint8_t opcode)
     op->d = opcode;
     op->s = d->modrm;
     op->scale = d->mod != 3;
+    if (d->mod != 3) {
+        op->b = d->mseg;
+        if (!d->m64 || d->mseg >= VMR_X86_FS)
+            op->i = OFF(REG_BASE_ES + d->mseg);
+    }
 }
 
 #include "decode-0f.inc"
@@ -1008,9 +1023,17 @@ static void one_byte(Decoder *d, uint8_t op)
         emit_helper_end(d, x86_h_popf, stack_size(d));
         break;
     case 0x9e:
+        if (d->m64 && !X86_FEATURE(d->c, 81_ECX, 0)) {
+            undefined(d);
+            return;
+        }
         emit_helper(d, x86_h_sahf, 0);
         break;
     case 0x9f:
+        if (d->m64 && !X86_FEATURE(d->c, 81_ECX, 0)) {
+            undefined(d);
+            return;
+        }
         emit_op2(d, x86_op2_lahf, 0, OFF(RAX) + 1, OFF(REG_ZERO));
         break;
     case 0xa0: case 0xa1: case 0xa2: case 0xa3:

@@ -2,12 +2,14 @@
  * Exceptions and interrupts: SDM volume 3, chapter 6.
  */
 #include "cpu.h"
+#include "ops.h"
 
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error)
 {
     c->exc_pending = true;
     c->exc_vector = (uint8_t)vector;
     c->exc_has_error = true;
+    c->exc_canonical = false;
     c->exc_error = error;
     return false;
 }
@@ -17,6 +19,36 @@ bool x86_raise(X86Cpu *c, unsigned vector)
     x86_raise_error(c, vector, 0);
     c->exc_has_error = false;
     return false;
+}
+
+static bool is_stack_op(unsigned code)
+{
+    return (code >= OP_PUSH64_R && code <= OP_LEAVE64) || code == OP_CALL64 || code == OP_CALL64_R ||
+           code == OP_RET64;
+}
+
+void x86_exception_segment(X86Cpu *c, const InterpBlock *b, const InterpOp *op)
+{
+    c->exc_canonical = false;
+    if (c->exc_vector != EXC_GP)
+        return;
+    const unsigned zero = REG_ZERO * 8, pc = op->pc;
+    bool stack = is_stack_op(op->code);
+    if (!stack) {
+        bool helper = op->code == OP_HELPER || op->code == OP_HELPER_END;
+        bool flat = op->i < REG_BASE_ES * 8; /* else it adds the base of FS or GS */
+        if (helper || op->b == REG_T0 * 8) {
+            /* an op before made the address */
+            do {
+                if (op == b->ops || (--op)->pc != pc)
+                    return;
+            } while (op->code != OP_AGEN && op->code != OP_AGEN32);
+            flat = op->s == zero && op->i < REG_BASE_ES * 8;
+        }
+        stack = flat && (op->b == RSP * 8 || op->b == RBP * 8);
+    }
+    if (stack)
+        c->exc_vector = EXC_SS;
 }
 
 static void trace_event(X86Cpu *c, const char *what, unsigned vector, uint32_t error)

@@ -484,6 +484,15 @@
     TESTJ_ONE(bits, LE, res <= 0)                                                                  \
     TESTJ_ONE(bits, G, res > 0)
 
+/* The target of a near branch; another one is #GP before anything is written. */
+#define CHECK_TARGET(v)                                                                            \
+    do {                                                                                           \
+        if (unlikely((int64_t)((v) << 16) >> 16 != (int64_t)(v))) {                                \
+            x86_gp(c, 0);                                                                          \
+            goto exception;                                                                        \
+        }                                                                                          \
+    } while (0)
+
 #define INSN_PC() (REG(REG_PC) + op->pc)
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -704,8 +713,12 @@ dispatch:
         const X86SseInsn *insn = op->fn;
         X86Xmm m;
         uint64_t ea = EA();
+        if (unlikely((insn->flags & X86_SSE_MMX) && x86_x87_pending(&c->fpu))) {
+            x86_raise(c, EXC_MF); /* goes before faults of the operand */
+            goto exception;
+        }
         if (unlikely((insn->flags & X86_SSE_ALIGN16) && (ea & 15))) {
-            x86_gp(c, 0);
+            x86_gp(c, 0); /* goes before an address that is not canonical */
             goto exception;
         }
         switch (x86_sse_mem_size(insn, op)) {
@@ -735,10 +748,14 @@ dispatch:
         X86Xmm m;
         uint64_t ea = EA();
         if (unlikely((insn->flags & X86_SSE_ALIGN16) && (ea & 15))) {
-            x86_gp(c, 0);
+            x86_gp(c, 0); /* goes before an address that is not canonical */
             goto exception;
         }
         c->insn_pc = INSN_PC();
+        /* the switch to MMX must not happen if the store faults */
+        if (unlikely((insn->flags & X86_SSE_MMX) && !x86_x87_pending(&c->fpu) &&
+                     !x86_probe(c, ea, x86_sse_mem_size(insn, op), true)))
+            goto exception;
         if (unlikely(!x86_sse_run(c, insn, op, &m)))
             goto exception;
         switch (x86_sse_mem_size(insn, op)) {
@@ -769,7 +786,9 @@ dispatch:
     }
     OP(JMP_R)
     {
-        REG(REG_PC) = R64(op->s) & c->pc_mask;
+        uint64_t to = R64(op->s) & c->pc_mask;
+        CHECK_TARGET(to);
+        REG(REG_PC) = to;
         goto lookup;
     }
     OP(CALL64)
@@ -784,6 +803,11 @@ dispatch:
     OP(CALL64_R)
     {
         uint64_t to = R64(op->s);
+        if (unlikely((int64_t)(to << 16) >> 16 != (int64_t)to)) { /* after the push, which is not done */
+            if (x86_probe(c, REG(RSP) - 8, 8, true))
+                x86_gp(c, 0);
+            goto exception;
+        }
         STORE(64, REG(RSP) - 8, INSN_PC() + op->length);
         REG(RSP) -= 8;
         c->ic.code_hit = false;
@@ -813,6 +837,7 @@ dispatch:
     {
         uint64_t v;
         LOAD(64, REG(RSP), v);
+        CHECK_TARGET(v);
         REG(RSP) += 8 + op->imm;
         REG(REG_PC) = v;
         goto lookup;
@@ -897,6 +922,8 @@ code_changed:
     goto lookup;
 
 exception:
+    if (unlikely(c->exc_canonical))
+        x86_exception_segment(c, blk, op);
     /* RIP of the faulting instruction; those before it were executed. */
     c->ic.icount -= (uint64_t)(blk->insns - op->index);
     REG(REG_PC) = INSN_PC() & c->pc_mask;

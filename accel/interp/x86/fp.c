@@ -68,7 +68,7 @@ bool x86_h_x87(X86Cpu *c, const InterpOp *op)
     if (insn->flags & X86_X87_NOTE) {
         x86_x87_note(f, op->d, op->s, c->seg[VMR_X86_CS].sel, c->insn_pc);
         if (op->scale)
-            x86_x87_note_data(f, c->seg[VMR_X86_DS].sel, T0);
+            x86_x87_note_data(f, c->seg[op->b].sel, T0 - *(uint64_t *)((char *)c->r + op->i));
     }
     uint32_t result = x86_x87_execute(f, op->d, op->s, buffer, mode, x86_cc_flags(c));
     if (insn->flags & X86_X87_STORE && !(result & X86_X87_NO_STORE) &&
@@ -89,7 +89,9 @@ bool x86_h_fxsave(X86Cpu *c, const InterpOp *op)
     bool m64 = x86_code64(c);
     unsigned bytes = m64 ? 416 : 288;
     if (T0 & 15)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
+    if (!x86_probe(c, T0, sizeof buffer, true)) /* of the whole area, though less is written */
+        return false;
     memset(buffer, 0, sizeof buffer);
     x86_fxsave(&c->fpu, buffer, op->x == 3, m64);
     return x86_store_block(c, T0, buffer, bytes);
@@ -99,7 +101,7 @@ bool x86_h_fxrstor(X86Cpu *c, const InterpOp *op)
 {
     uint8_t buffer[X86_FXSAVE_SIZE];
     if (T0 & 15)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
     return x86_fxrstor(&c->fpu, buffer, op->x == 3, x86_code64(c)) || x86_gp(c, 0);
@@ -128,7 +130,7 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
     if (T0 & 63)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
@@ -142,7 +144,7 @@ bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
     if (T0 & 63)
-        return x86_gp(c, 0);
+        return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
     if (!x86_load_block(c, T0, buffer, sizeof buffer))
         return false;
@@ -159,7 +161,7 @@ bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
     if (mmx) {
         if (x86_x87_pending(f))
             return x86_raise(c, EXC_MF);
-        x86_mmx_enter(f);
+        x86_mmx_enter(f); /* even if the store faults, as on silicon, and unlike MOVQ */
     }
     uint64_t at = c->r[RDI];
     if (op->scale < 3)

@@ -237,14 +237,14 @@ uint64_t x86_op2_btc(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 
 uint64_t x86_op2_bsf(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 {
-    b &= size_mask(op->x);
+    b &= size_mask((unsigned)op->disp);
     x86_flags_set(c, b ? szp(1, 0) & ~(uint32_t)FL_ZF : FL_ZF | FL_PF);
     return b ? (uint64_t)__builtin_ctzll(b) : a;
 }
 
 uint64_t x86_op2_bsr(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
 {
-    b &= size_mask(op->x);
+    b &= size_mask((unsigned)op->disp);
     x86_flags_set(c, b ? szp(1, 0) & ~(uint32_t)FL_ZF : FL_ZF | FL_PF);
     return b ? 63u - (unsigned)__builtin_clzll(b) : a;
 }
@@ -398,7 +398,7 @@ bool x86_h_idiv(X86Cpu *c, const InterpOp *op)
         uint64_t v = reg_read(c, RDX * 8, size) << bits | reg_read(c, RAX * 8, size);
         n = size == 2 ? (int64_t)v : (int32_t)v;
     }
-    if (n == (__int128)1 << 127 && d == -1)
+    if (n == (__int128)((unsigned __int128)1 << 127) && d == -1)
         return x86_raise(c, EXC_DE);
     __int128 q = n / d, rem = n % d;
     if (q != (int64_t)sign_extend((uint64_t)q, size))

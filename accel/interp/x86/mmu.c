@@ -83,8 +83,11 @@ static bool walk(X86Cpu *c, unsigned index, uint64_t addr, unsigned access)
     uint64_t table;
     if (x86_long(c)) {
         int64_t top = (int64_t)addr >> 47;
-        if (top != 0 && top != -1)
-            return x86_gp(c, 0);
+        if (top != 0 && top != -1) {
+            x86_gp(c, 0);
+            c->exc_canonical = true;
+            return false;
+        }
         level = 4;
         table = c->cr3 & PHYS_MASK;
     } else if (pae) {
@@ -113,7 +116,8 @@ again:;
             continue;
         }
         if (pae) {
-            if ((pte & PHYS_RESERVED) || (!nx_on && (pte & PTE_NX)) || (l == 4 && (pte & PTE_PS)))
+            uint64_t reserved = PHYS_RESERVED | (level == 3 ? 0x7ffull << 52 : 0);
+            if ((pte & reserved) || (!nx_on && (pte & PTE_NX)) || (l == 4 && (pte & PTE_PS)))
                 return page_fault(c, addr, error | PF_P | PF_RSVD);
             if (pte & PTE_NX)
                 executable = false;

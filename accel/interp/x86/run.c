@@ -321,6 +321,7 @@ void x86_reset(X86Cpu *c, bool init)
         c->tsc_aux = 0;
         c->mcg_status = 0;
         c->tsc_offset = 0;
+        c->tsc_adjust = 0;
         c->xcr0 = 1;
         x86_fpu_reset(&c->fpu);
         atomic_store(&c->ic.events, 0);
@@ -381,14 +382,6 @@ static X86Seg segment_set(const VmrX86Segment *s)
                                      (s->db & 1) << 14 | (s->g & 1) << 15)};
 }
 
-static const uint32_t state_msrs[] = {
-    0x174, 0x175, 0x176, 0x277, 0x1a0, 0x2ff, 0x48, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
-    0xc0000102, 0xc0000103, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
-    0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d,
-    0x20e, 0x20f,
-};
-_Static_assert(G_N_ELEMENTS(state_msrs) <= G_N_ELEMENTS(((VmrX86State *)0)->msr), "room for all MSRs");
-
 static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     X86Cpu *c = of(cpu);
@@ -426,9 +419,9 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
         if (c->exc_vector == EXC_PF)
             s->cr2 = c->exc_cr2;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(state_msrs); i++)
-        if (x86_msr_read(c, state_msrs[i], &s->msr[s->msr_count].value))
-            s->msr[s->msr_count++].index = state_msrs[i];
+    for (unsigned i = 0; i < vmr_x86_state_msr_count; i++)
+        if (x86_msr_read(c, vmr_x86_state_msrs[i], &s->msr[s->msr_count].value))
+            s->msr[s->msr_count++].index = vmr_x86_state_msrs[i];
     x86_xsave(&c->fpu, s->xsave, 3, true, true);
 }
 
@@ -480,6 +473,10 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     c->exc_cr2 = s->cr2;
     c->shutdown = false;
     for (unsigned i = 0; i < s->msr_count; i++) {
+        if (s->msr[i].index == 0x3b) { /* IA32_TSC_ADJUST: the TSC has its value already */
+            c->tsc_adjust = s->msr[i].value;
+            continue;
+        }
         if (!x86_msr_write(c, s->msr[i].index, s->msr[i].value)) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's MSR 0x%x is invalid",
                         s->msr[i].index);
@@ -592,5 +589,5 @@ const VmrAccelClass vmr_interp_accel = {
     .probe = probe, .vm_new = vm_new, .vm_free = vm_free, .cpu_new = cpu_new, .cpu_free = cpu_free,
     .cpu_reset = cpu_reset, .cpu_run = cpu_run, .cpu_kick = cpu_kick, .cpu_interface = cpu_interface,
     .cpu_stats = cpu_stats, .map_changed = map_changed, .ram_written = ram_written,
-    .cpu_models = x86_model_list,
+    .cpu_models = x86_model_list, .cpu_describe = x86_model_describe,
 };

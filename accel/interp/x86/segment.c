@@ -46,11 +46,19 @@ bool x86_seg_linear(X86Cpu *c, unsigned seg, uint64_t offset, unsigned size, boo
     return true;
 }
 
+/* A stack address that is not canonical is #SS, not #GP. */
+static bool stack_fault(X86Cpu *c)
+{
+    if (c->exc_canonical)
+        c->exc_vector = EXC_SS;
+    return false;
+}
+
 bool x86_push(X86Cpu *c, uint64_t value, unsigned size)
 {
     uint64_t mask = x86_stack_mask(c), sp = (c->r[RSP] - size) & mask, at;
     if (!x86_seg_linear(c, VMR_X86_SS, sp, size, true, &at) || !x86_store_slow(c, at, value, size))
-        return false;
+        return stack_fault(c);
     c->r[RSP] = (c->r[RSP] & ~mask) | sp;
     if (mask == 0xffffffff)
         c->r[RSP] = sp;
@@ -61,7 +69,7 @@ bool x86_pop(X86Cpu *c, uint64_t *value, unsigned size)
 {
     uint64_t mask = x86_stack_mask(c), sp = c->r[RSP] & mask, at;
     if (!x86_seg_linear(c, VMR_X86_SS, sp, size, false, &at) || !x86_load(c, at, size, value))
-        return false;
+        return stack_fault(c);
     sp = (sp + size) & mask;
     c->r[RSP] = mask == 0xffffffff ? sp : (c->r[RSP] & ~mask) | sp;
     return true;
@@ -199,10 +207,8 @@ bool x86_seg_load(X86Cpu *c, unsigned seg, uint16_t selector)
 /* Is `offset` a place that the code segment of descriptor d can run at? */
 static bool code_offset_ok(X86Cpu *c, uint64_t d, uint64_t offset)
 {
-    if (x86_long(c) && (x86_desc_ar(d) & AR_L)) {
-        int64_t top = (int64_t)offset >> 47;
-        return top == 0 || top == -1;
-    }
+    if (x86_long(c) && (x86_desc_ar(d) & AR_L))
+        return x86_canonical(c, offset);
     return offset <= x86_desc_limit(d);
 }
 

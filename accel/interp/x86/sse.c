@@ -54,7 +54,7 @@ static const X86SseRow map_0f[4][256] = {
         OP(0x17, MEM, "movhps", movhps_store, X, X, 8, SSE, ST),
         OP(0x28, ANY, "movaps", mov16, X, X, 16, SSE, AL),
         OP(0x29, ANY, "movaps", mov16, X, X, 16, SSE, AL | ST),
-        OP(0x2a, ANY, "cvtpi2ps", cvtpi2ps, X, M, 8, SSE, FP | MX),
+        OP(0x2a, SPLIT, "cvtpi2ps", cvtpi2ps, X, M, 8, SSE, FP | MX),
         OP(0x2b, MEM, "movntps", mov16, X, X, 16, SSE, AL | ST),
         OP(0x2c, ANY, "cvttps2pi", cvttps2pi, M, X, 8, SSE, FP | MX),
         OP(0x2d, ANY, "cvtps2pi", cvtps2pi, M, X, 8, SSE, FP | MX),
@@ -432,7 +432,8 @@ static const struct {
     { 0, P0, 0x12, { "movlps", x86_mov8, X, X, 8, X86_FEAT_SSE, 0 } },
     { 0, PF3, 0x10, { "movss", x86_mov4z, X, X, 4, X86_FEAT_SSE, 0 } },
     { 0, PF2, 0x10, { "movsd", x86_mov8z, X, X, 8, X86_FEAT_SSE2, 0 } },
-    /* Touches no MMX register: no switch to MMX state. */
+    /* Touches no MMX register: no switch to MMX state (silicon; the SDM says so of CVTPI2PD only). */
+    { 0, P0, 0x2a, { "cvtpi2ps", x86_cvtpi2ps, X, M, 8, X86_FEAT_SSE, FP } },
     { 0, P66, 0x2a, { "cvtpi2pd", x86_cvtpi2pd, X, M, 8, X86_FEAT_SSE2, FP } },
     { 0, P66, 0xd6, { "movq", x86_mov8, X, X, 8, X86_FEAT_SSE2, ST } },
     { 2, P66, 0x21, { "insertps", x86_insertps_mem, X, X, 4, X86_FEAT_SSE41, IM } },

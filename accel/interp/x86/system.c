@@ -97,18 +97,25 @@ bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t v)
         interp_tlb_flush(&c->ic);
         return true;
     case 4: {
-        uint64_t known = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-                         CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-        if (c->cpuid_7_ebx & 1)
-            known |= CR4_FSGSBASE;
-        if (c->cpuid_7_ebx & 1u << 7)
-            known |= CR4_SMEP;
-        if (c->cpuid_7_ebx & 1u << 20)
-            known |= CR4_SMAP;
-        if (c->cpuid_7_ecx & 1u << 2)
-            known |= CR4_UMIP;
-        if (c->cpuid_1_ecx & 1u << 26)
-            known |= CR4_OSXSAVE;
+        /* a bit is reserved if CPUID does not offer what it turns on */
+        static const struct {
+            uint8_t word, bit;
+            uint32_t cr4;
+        } bits[] = {
+            {VMR_X86_1_EDX, 1, CR4_VME | CR4_PVI}, {VMR_X86_1_EDX, 2, CR4_DE},
+            {VMR_X86_1_EDX, 3, CR4_PSE},           {VMR_X86_1_EDX, 4, CR4_TSD},
+            {VMR_X86_1_EDX, 6, CR4_PAE},           {VMR_X86_1_EDX, 7, CR4_MCE},
+            {VMR_X86_1_EDX, 13, CR4_PGE},          {VMR_X86_1_EDX, 24, CR4_OSFXSR},
+            {VMR_X86_1_EDX, 25, CR4_OSXMMEXCPT},   {VMR_X86_1_ECX, 17, CR4_PCIDE},
+            {VMR_X86_1_ECX, 26, CR4_OSXSAVE},      {VMR_X86_7_EBX, 0, CR4_FSGSBASE},
+            {VMR_X86_7_EBX, 7, CR4_SMEP},          {VMR_X86_7_EBX, 20, CR4_SMAP},
+            {VMR_X86_7_ECX, 2, CR4_UMIP},          {VMR_X86_7_ECX, 3, CR4_PKE},
+            {VMR_X86_7_ECX, 16, CR4_LA57},
+        };
+        uint64_t known = c->cpuid.model->family >= 6 ? CR4_PCE : 0;
+        for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++)
+            if (c->cpuid.words[bits[i].word] >> bits[i].bit & 1)
+                known |= bits[i].cr4;
         if (v & ~known || (x86_long(c) && !(v & CR4_PAE)))
             return x86_gp(c, 0);
         uint64_t old = c->cr4;
@@ -257,7 +264,7 @@ static bool table_load(X86Cpu *c, const InterpOp *op, uint64_t *base, uint16_t *
     bool m64 = x86_code64(c);
     if (!ring0(c) || !x86_load(c, T0, 2, &l) || !x86_load(c, T0 + 2, m64 ? 8 : 4, &b))
         return false;
-    if (m64 && (int64_t)b >> 47 != 0 && (int64_t)b >> 47 != -1)
+    if (m64 && !x86_canonical_base(c, b))
         return x86_gp(c, 0);
     *base = !m64 && op->x == 1 ? b & 0xffffff : b;
     *limit = (uint16_t)l;
@@ -300,6 +307,8 @@ bool x86_h_lldt(X86Cpu *c, const InterpOp *op)
         return x86_gp(c, v & ~3u);
     if (!(ar & AR_P))
         return x86_raise_error(c, EXC_NP, v & ~3u);
+    if (!x86_canonical_base(c, system_base(c, d)))
+        return x86_gp(c, v & ~3u);
     c->ldtr = (X86Seg){.sel = (uint16_t)v, .limit = x86_desc_limit(d[0]), .ar = ar};
     c->ldtr_base = system_base(c, d);
     return true;
@@ -319,6 +328,8 @@ bool x86_h_ltr(X86Cpu *c, const InterpOp *op)
         return x86_gp(c, v & ~3u);
     if (!(ar & AR_P))
         return x86_raise_error(c, EXC_NP, v & ~3u);
+    if (!x86_canonical_base(c, system_base(c, d)))
+        return x86_gp(c, v & ~3u);
     if (!x86_sys_store(c, at + 5, (d[0] >> 40 & 0xff) | 2, 1))
         return false;
     c->tr = (X86Seg){.sel = (uint16_t)v, .limit = x86_desc_limit(d[0]), .ar = (uint16_t)(ar | 2)};
@@ -475,7 +486,7 @@ bool x86_h_sysret(X86Cpu *c, const InterpOp *op)
         return x86_gp(c, 0);
     bool m64 = op->x == 3;
     uint64_t to = m64 ? c->r[RCX] : (uint32_t)c->r[RCX];
-    if ((int64_t)to >> 47 != 0 && (int64_t)to >> 47 != -1)
+    if (!x86_canonical(c, to))
         return x86_gp(c, 0);
     uint16_t selector = (uint16_t)(c->star >> 48);
     x86_flags_settle(c);
@@ -509,6 +520,8 @@ bool x86_h_sysexit(X86Cpu *c, const InterpOp *op)
         return x86_gp(c, 0);
     bool m64 = op->x == 3;
     uint64_t pc = m64 ? c->r[RDX] : (uint32_t)c->r[RDX], sp = m64 ? c->r[RCX] : (uint32_t)c->r[RCX];
+    if (m64 && (!x86_canonical(c, pc) || !x86_canonical(c, sp)))
+        return x86_gp(c, 0);
     flat_code(c, (uint16_t)(c->sysenter_cs + (m64 ? 32 : 16)), 3, m64);
     flat_stack(c, (uint16_t)(c->sysenter_cs + (m64 ? 40 : 24)), 3);
     c->r[RSP] = sp;
@@ -538,7 +551,7 @@ bool x86_h_fsgsbase(X86Cpu *c, const InterpOp *op)
         return true;
     }
     uint64_t v = reg_read(c, op->s, op->x);
-    if ((int64_t)v >> 47 != 0 && (int64_t)v >> 47 != -1)
+    if (!x86_canonical_base(c, v))
         return x86_gp(c, 0);
     *base = v;
     return true;

@@ -200,8 +200,7 @@ void x87_load_env(X86Fpu *f, const void *mem, unsigned mode)
     if (mode & X86_X87_PROT) {
         f->fcs = (uint16_t)cs;
         f->fds = (uint16_t)ds;
-        if (mode & X86_X87_OP32)
-            f->fop = cs >> 16 & 0x7ff;
+        f->fop = mode & X86_X87_OP32 ? cs >> 16 & 0x7ff : 0;
     } else {
         f->fip = (f->fip & 0xffff) | (uint64_t)(cs >> 12 & 0xffff) << 16;
         f->fdp = (f->fdp & 0xffff) | (uint64_t)(ds >> 12 & 0xffff) << 16;

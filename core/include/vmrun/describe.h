@@ -42,6 +42,13 @@
  *   sleep-s5              numbers: SLP_TYPa, SLP_TYPb of S5
  *   timer-block           string: "hpet"; hpet-id: number, the HPET's event timer block ID
  *   iapc-boot-arch        number: bits of the FADT's IAPC_BOOT_ARCH that this device sets
+ *   pci-root              number: 1 = the device is a PCI host bridge, with acpi-hid; its regions are
+ *                         its own, the windows are what it passes on
+ *   pci-buses             numbers: first and last bus number
+ *   pci-ecam              string: the region that maps configuration space (ECAM), if it is placed
+ *   pci-windows-io, pci-windows-memory  numbers, pairs: base and size
+ *   pci-intx              string: the group of 4 output lines; pin p (0 is INTA#) of slot s is
+ *                         member (s + p) mod 4
  *   century               number: the CMOS register of the century (FADT)
  */
 typedef enum VmrFactType { VMR_FACT_STRING, VMR_FACT_NUMBERS } VmrFactType;

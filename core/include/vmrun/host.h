@@ -11,9 +11,12 @@
 
 #include <stdarg.h>
 #include <vmrun/device.h>
+#include <vmrun/display.h>
 
 typedef struct VmrTimer VmrTimer;
 typedef struct VmrWatch VmrWatch;
+typedef struct VmrDrive VmrDrive; /* a block back end, opaque */
+typedef struct VmrDisplay VmrDisplay; /* where a screen is shown, opaque */
 typedef struct VmrCpu VmrCpu; /* a vCPU, opaque; interfaces in vmrun/x86.h and its like */
 
 typedef enum VmrResult {
@@ -65,6 +68,56 @@ typedef struct VmrMemoryRange {
     uint64_t base, size; /* bytes */
 } VmrMemoryRange;
 
+typedef enum VmrSpaceId { VMR_SPACE_MEMORY, VMR_SPACE_IO } VmrSpaceId;
+
+/* ---- drives (ABI minor 1) ---- */
+
+typedef struct VmrDriveInfo {
+    uint32_t size;           /* sizeof(VmrDriveInfo), set by the caller */
+    uint32_t logical_block;  /* bytes: offsets and lengths are multiples of it */
+    uint64_t bytes;          /* capacity, a multiple of logical_block */
+    uint32_t physical_block; /* bytes: what is written without a read before */
+    bool read_only;
+    bool volatile_cache;     /* what is written is safe only after a FLUSH */
+    bool discard;            /* DISCARD gives room back */
+    uint8_t reserved;
+    const char *name;        /* the NAME of [drive NAME] */
+    const char *serial;      /* at most 20 characters, or NULL */
+} VmrDriveInfo;
+
+typedef enum VmrDriveOp {
+    VMR_DRIVE_READ,
+    VMR_DRIVE_WRITE,
+    VMR_DRIVE_FLUSH,        /* all that was done before is safe when this is done */
+    VMR_DRIVE_DISCARD,      /* the range's content no longer matters */
+    VMR_DRIVE_WRITE_ZEROES, /* the range reads as zeros then */
+} VmrDriveOp;
+
+enum {
+    VMR_DRIVE_UNMAP = 1u << 0, /* WRITE_ZEROES: may give the room back */
+};
+
+typedef struct VmrBuffer {
+    void *base;
+    size_t len; /* bytes */
+} VmrBuffer;
+
+typedef struct VmrDriveRequest VmrDriveRequest;
+/* error: 0, or an errno: EIO, ENOSPC, EROFS, EINVAL (out of the drive's bounds).  [io] */
+typedef void VmrDriveDone(VmrDevice *dev, VmrDriveRequest *request, int error);
+
+/* Owned by the device, with its buffers, until done() is called. */
+struct VmrDriveRequest {
+    VmrDriveOp op;
+    uint32_t flags;
+    uint64_t offset, length;  /* bytes; READ and WRITE: length is what the buffers hold */
+    const VmrBuffer *buffers; /* READ, WRITE; may be guest memory of dma_map */
+    uint32_t buffer_count;
+    int error;                /* the host's */
+    VmrDriveDone *done;
+    void *host[4];            /* the host's */
+};
+
 struct VmrHost {
     uint32_t size; /* sizeof(VmrHost) of the host */
     uint16_t abi_major, abi_minor;
@@ -113,7 +166,27 @@ struct VmrHost {
     void (*log)(VmrDevice *dev, VmrLogLevel level, const char *format, va_list args);
     bool (*trace_enabled)(VmrDevice *dev);
     void (*trace)(VmrDevice *dev, const char *format, va_list args);
+
+    /* ---- ABI minor 1 ---- */
+
+    /* Regions that a bus places at run time (PCI BARs) */
+    VmrResult (*region_map)(VmrDevice *dev, uint32_t region, VmrSpaceId space, uint64_t base,
+                            bool enabled);
+    bool (*region_placed)(VmrDevice *dev, uint32_t region);
+
+    /* Drives */
+    bool (*drive_attach)(VmrDevice *dev, VmrDrive *drive, VmrDriveInfo *info, GError **error);
+    void (*drive_submit)(VmrDevice *dev, VmrDrive *drive, VmrDriveRequest *request);
+    void (*drive_drain)(VmrDevice *dev, VmrDrive *drive);
+
+    /* Displays */
+    void (*display_attach)(VmrDevice *dev, VmrDisplay *display, const VmrDisplaySource *source);
 };
+
+/* Does the host's table have this member? */
+#define VMR_HOST_HAS(dev_, member_)                                                                \
+    ((dev_)->host->size >= offsetof(VmrHost, member_) + sizeof((dev_)->host->member_) &&           \
+     (dev_)->host->member_)
 
 /* Set the level of an output line.  A zeroed VmrIrq is allowed.  [any] */
 static inline void vmr_irq_set(VmrDevice *dev, VmrIrq irq, bool level)
@@ -283,6 +356,60 @@ static inline VmrDevice *vmr_device_next(VmrDevice *dev, VmrDevice *after)
 static inline const VmrDescription *vmr_description(VmrDevice *dev, VmrDevice *of)
 {
     return dev->host->description(dev, of);
+}
+
+/*
+ * Place region `region` (an index into the class's table) of `dev` in a space, move it, or with
+ * `enabled` false take it out.  For buses that place the regions of their functions: the machine
+ * file must not place it too.  Such a region gives way to everything that the machine file
+ * places, RAM included, and of two the later placed one wins.  It may be called within a
+ * handler of the same region.  VMR_ERR_BOUNDS: it does not fit there, and is in no space now;
+ * VMR_ERR_ACCESS: there is no such region, it is not to be moved, or the host cannot.  [io]
+ */
+static inline VmrResult vmr_region_map(VmrDevice *dev, uint32_t region, VmrSpaceId space,
+                                       uint64_t base, bool enabled)
+{
+    return VMR_HOST_HAS(dev, region_map) ? dev->host->region_map(dev, region, space, base, enabled)
+                                         : VMR_ERR_ACCESS;
+}
+
+/* Does the machine file place this region?  From realize on.  [any] */
+static inline bool vmr_region_placed(VmrDevice *dev, uint32_t region)
+{
+    return VMR_HOST_HAS(dev, region_placed) && dev->host->region_placed(dev, region);
+}
+
+/* Become the user of a drive, in realize: what it is like.  One device a drive.  [main] */
+static inline bool vmr_drive_attach(VmrDevice *dev, VmrDrive *drive, VmrDriveInfo *info,
+                                    GError **error)
+{
+    info->size = sizeof(*info);
+    if (VMR_HOST_HAS(dev, drive_attach))
+        return dev->host->drive_attach(dev, drive, info, error);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS, "this host has no drives");
+    return false;
+}
+
+/* Begin a request; done() is called later, never within this call.  Requests in flight may be
+   done in any order.  [io] */
+static inline void vmr_drive_submit(VmrDevice *dev, VmrDrive *drive, VmrDriveRequest *request)
+{
+    dev->host->drive_submit(dev, drive, request);
+}
+
+/* Wait until all requests are done(): for pause and unrealize.  NULL-safe.  [main] */
+static inline void vmr_drive_drain(VmrDevice *dev, VmrDrive *drive)
+{
+    if (drive && VMR_HOST_HAS(dev, drive_drain))
+        dev->host->drive_drain(dev, drive);
+}
+
+/* Show `source` on a display, from now on; NULL: nothing more.  NULL-safe.  [main] */
+static inline void vmr_display_attach(VmrDevice *dev, VmrDisplay *display,
+                                      const VmrDisplaySource *source)
+{
+    if (display && VMR_HOST_HAS(dev, display_attach))
+        dev->host->display_attach(dev, display, source);
 }
 
 /* The table of another device for an interface id, or NULL.  [any] */

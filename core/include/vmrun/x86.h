@@ -10,6 +10,7 @@
 #define VMRUN_X86_H
 
 #include <vmrun/host.h>
+#include <vmrun/msi.h>
 
 /* ---- a controller that gives a vCPU its vectors ----------------------- */
 
@@ -43,13 +44,6 @@ typedef struct VmrX86LapicInterface {
     void (*add_eoi_listener)(VmrDevice *dev, void (*fn)(VmrDevice *listener, uint8_t vector),
                              VmrDevice *listener);
 } VmrX86LapicInterface;
-
-/* Takes message-signalled interrupts: (address, data) as a PCI function writes them.  [io] */
-#define VMR_MSI_SINK "vmr.msi-sink/1"
-typedef struct VmrMsiSinkInterface {
-    uint32_t size;
-    void (*send)(VmrDevice *dev, uint64_t address, uint32_t data);
-} VmrMsiSinkInterface;
 
 /* ---- what a vCPU offers ----------------------------------------------- */
 
