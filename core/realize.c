@@ -58,7 +58,8 @@ const VmrAccelClass *vmr_accel_choose(const char *list, char **note, GError **er
     if (!chosen)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NODEV, "no accelerator works: %s",
                     why->len ? why->str : "none is named");
-    else if (why->len)
+    g_clear_pointer(note, g_free);
+    if (chosen && why->len)
         *note = g_strdup_printf("running on %s; %s", chosen->name, why->str);
     g_strfreev(names);
     g_string_free(why, TRUE);

@@ -164,7 +164,7 @@ typedef struct InterpCpu {
 
 typedef struct InterpVm {
     VmrMachine *machine;
-    uint64_t a20_mask;
+    _Atomic uint64_t a20_mask; /* of physical addresses */
     InterpCpu **cpus;
     unsigned cpu_count;
     /* One word a page of RAM: bit n is set if the 64-byte line n holds

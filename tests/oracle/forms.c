@@ -12,7 +12,7 @@
 
 GPtrArray *forms;
 
-enum { LOCKABLE = 1, REPS = 2, REPS2 = 4, AS32 = 8, JUMP = 16 };
+enum { LOCKABLE = 1, REPS = 2, REPS2 = 4, AS32 = 8, JUMP = 16, VEX = 32, VEXV = 64 };
 
 /*
  * spec: operands E (register and memory), M, R (one of them), Z (register in
@@ -87,6 +87,19 @@ static const Row rows[] = {
     {"bit", "popcnt", 1, 0xb8, -1, 0xf3, "Ev0", 0, 0, 0},
     {"bit", "crc32", 2, 0xf0, -1, 0xf2, "Eb0", 0, 0, 0},
     {"bit", "crc32", 2, 0xf1, -1, 0xf2, "Ev0", 0, 0, 0},
+    {"vex", "andn", 2, 0xf2, -1, 0, "Ey0", 0, VEXV, 0},
+    {"vex", "blsr", 2, 0xf3, 1, 0, "Ey0", 0, VEXV, 0},
+    {"vex", "blsmsk", 2, 0xf3, 2, 0, "Ey0", 0, VEXV, 0},
+    {"vex", "blsi", 2, 0xf3, 3, 0, "Ey0", 0, VEXV, 0},
+    {"vex", "bzhi", 2, 0xf5, -1, 0, "Ey0", SP_SMALLV, VEXV, 0},
+    {"vex", "pext", 2, 0xf5, -1, 0xf3, "Ey0", 0, VEXV, 0},
+    {"vex", "pdep", 2, 0xf5, -1, 0xf2, "Ey0", 0, VEXV, 0},
+    {"vex", "mulx", 2, 0xf6, -1, 0xf2, "Ey0", 0, VEXV, 0},
+    {"vex", "bextr", 2, 0xf7, -1, 0, "Ey0", SP_SMALLV, VEXV, 0},
+    {"vex", "shlx", 2, 0xf7, -1, 0x66, "Ey0", 0, VEXV, 0},
+    {"vex", "sarx", 2, 0xf7, -1, 0xf3, "Ey0", 0, VEXV, 0},
+    {"vex", "shrx", 2, 0xf7, -1, 0xf2, "Ey0", 0, VEXV, 0},
+    {"vex", "rorx", 3, 0xf0, -1, 0xf2, "Ey1", 0, VEX, 0},
     {"bit", "bswap", 1, 0xc8, -1, 0, "Zy0", 0, 0, 0},
     {"move", "mov", 0, 0x88, -1, 0, "Eb0", 0, 0, 0},
     {"move", "mov", 0, 0x89, -1, 0, "Ev0", 0, 0, 0},
@@ -327,7 +340,8 @@ static void add_row(const Row *r)
     for (; *sizes != 9; sizes++) {
         Form f = {.group = r->group, .map = r->map, .opcode = r->opcode, .ext = r->ext, .modrm = -1,
                   .prefix = r->prefix, .size = *sizes, .special = r->special,
-                  .jump = r->flags & JUMP};
+                  .jump = r->flags & JUMP, .vex = r->flags & (VEX | VEXV), .vex_v = r->flags & VEXV,
+                  .vex_w = *sizes == 3};
         f.bytes = r->bytes ? r->bytes : f.size < 4 ? (uint8_t)(1 << f.size) : 1;
         char i = r->spec[2];
         f.imm = i == 'z' ? (f.size == 1 ? 2 : 4) : i == 'v' ? (uint8_t)(1 << f.size) : (uint8_t)(i - '0');

@@ -583,6 +583,8 @@ static void emit(Gen *g, const Form *f)
         rex |= 0; /* NOP: fine */
     if (f->vex) {
         unsigned v = f->vex_v ? below(g, 16) : 0;
+        if (f->special == SP_SMALLV && !pinned(g, v) && chance(g, 70))
+            c->in.gpr[v] = (rnd(g) & ~0xffffull) | below(g, 70) | below(g, 70) << 8;
         unsigned pp = f->prefix == 0x66 ? 1 : f->prefix == 0xf3 ? 2 : f->prefix == 0xf2 ? 3 : 0;
         unsigned tail = (~v & 15) << 3 | (f->vex_l ? 4 : 0) | pp;
         if (f->map == 1 && !f->vex_w && !(rex & 3) && chance(g, 50)) {

@@ -64,7 +64,6 @@ bool guest_start(const char *model)
     memset(machine->ram.base + P_CODE, 0xf4, CODE_BYTES);
     memset(machine->ram.base + P_RO, 0x5a, RO_BYTES);
 
-    cpu->cpuid_7_ebx |= 1u << 3; /* TZCNT, though no model has all of BMI1 yet */
     cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     cpu->cr3 = PML4;
     cpu->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_TSD * 0 | CR4_FSGSBASE |

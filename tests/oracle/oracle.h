@@ -97,6 +97,7 @@ typedef enum Special {
     SP_CMPXCHG,  /* the accumulator often equals the destination */
     SP_XLAT, SP_MASKMOV, SP_MOFFS, SP_ENTER, SP_LEAVE, SP_JUMP, SP_JUMP_IND, SP_LOOP, SP_RET,
     SP_POPF, SP_FXSAVE, SP_FXRSTOR, SP_LDMXCSR, SP_X87, SP_FLDENV, SP_PCMPSTR, SP_ALIGN16,
+    SP_SMALLV,   /* the register in vvvv is an index */
     SP_ALIGNED,  /* never unaligned: the vendors differ */
 } Special;
 

@@ -655,6 +655,7 @@ static void x87(Decoder *d, uint8_t opcode)
 }
 
 #include "decode-0f.inc"
+#include "decode-vex.inc"
 
 static void group3(Decoder *d, unsigned size)
 {
@@ -1085,15 +1086,11 @@ static void one_byte(Decoder *d, uint8_t op)
         ret_near(d, 0);
         break;
     case 0xc4: case 0xc5:
-        if (d->m64) {
-            undefined(d); /* VEX: no AVX yet */
+        if (d->m64 || (d->pos < d->avail && d->bytes[d->pos] >= 0xc0)) {
+            vex(d, op == 0xc4);
             break;
         }
         modrm(d);
-        if (d->mod == 3) {
-            undefined(d);
-            break;
-        }
         o = helper_e(d, x86_h_load_far, d->os, (1u << d->os) + 2, false);
         o->disp = op == 0xc4 ? VMR_X86_ES : VMR_X86_DS;
         as_end(d, o);

@@ -321,6 +321,118 @@ uint64_t x86_op2_salc(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
     return x86_cf(c) ? 0xff : 0;
 }
 
+/* ---- BMI1, BMI2.  b is the operand in s, the other register is at op->b.  AF and PF, which the
+   SDM leaves undefined, become 0. ---- */
+
+static uint32_t zs(uint64_t v, unsigned size) { return szp(v, size) & (FL_ZF | FL_SF); }
+static uint64_t other(const X86Cpu *c, const InterpOp *op) { return reg_read(c, op->b, op->x); }
+
+uint64_t x86_op2_andn(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    uint64_t v = ~other(c, op) & b & size_mask(op->x);
+    x86_flags_set(c, zs(v, op->x));
+    return v;
+}
+
+uint64_t x86_op2_blsr(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    b &= size_mask(op->x);
+    uint64_t v = b & (b - 1);
+    x86_flags_set(c, zs(v, op->x) | (b ? 0 : FL_CF));
+    return v;
+}
+
+uint64_t x86_op2_blsmsk(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    b &= size_mask(op->x);
+    uint64_t v = (b ^ (b - 1)) & size_mask(op->x);
+    x86_flags_set(c, zs(v, op->x) | (b ? 0 : FL_CF));
+    return v;
+}
+
+uint64_t x86_op2_blsi(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    b &= size_mask(op->x);
+    uint64_t v = b & (0 - b);
+    x86_flags_set(c, zs(v, op->x) | (b ? FL_CF : 0));
+    return v;
+}
+
+/* b: the index (vvvv); the other: the value. */
+uint64_t x86_op2_bzhi(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    unsigned n = b & 0xff, bits = 8u << op->x;
+    uint64_t v = other(c, op);
+    if (n < bits)
+        v &= (1ull << n) - 1;
+    x86_flags_set(c, zs(v, op->x) | (n >= bits ? FL_CF : 0));
+    return v;
+}
+
+uint64_t x86_op2_pext(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    uint64_t v = other(c, op), out = 0;
+    b &= size_mask(op->x);
+    for (unsigned n = 0; b; b &= b - 1, n++)
+        out |= (v >> __builtin_ctzll(b) & 1) << n;
+    return out;
+}
+
+uint64_t x86_op2_pdep(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    uint64_t v = other(c, op), out = 0;
+    b &= size_mask(op->x);
+    for (; b; b &= b - 1, v >>= 1)
+        out |= (v & 1) << __builtin_ctzll(b);
+    return out;
+}
+
+uint64_t x86_op2_bextr(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    unsigned control = (unsigned)other(c, op), start = control & 0xff, n = control >> 8 & 0xff;
+    uint64_t v = start < 64 ? (b & size_mask(op->x)) >> start : 0;
+    if (n < 64)
+        v &= (1ull << n) - 1;
+    x86_flags_set(c, v ? 0 : FL_ZF);
+    return v;
+}
+
+static unsigned shift_count(const X86Cpu *c, const InterpOp *op)
+{
+    return (unsigned)other(c, op) & (op->x == 3 ? 63 : 31);
+}
+
+uint64_t x86_op2_shlx(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    return b << shift_count(c, op);
+}
+
+uint64_t x86_op2_sarx(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    return (uint64_t)((int64_t)sign_extend(b, op->x) >> shift_count(c, op));
+}
+
+uint64_t x86_op2_shrx(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    return (b & size_mask(op->x)) >> shift_count(c, op);
+}
+
+uint64_t x86_op2_rorx(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op)
+{
+    unsigned bits = 8u << op->x, n = (unsigned)op->disp & (bits - 1);
+    b &= size_mask(op->x);
+    return n ? b >> n | b << (bits - n) : b;
+}
+
+bool x86_h_mulx(X86Cpu *c, const InterpOp *op)
+{
+    unsigned size = op->x;
+    unsigned __int128 p = (unsigned __int128)reg_read(c, RDX * 8, size) * reg_read(c, op->s, size);
+    reg_write(c, op->b, size, (uint64_t)p);
+    reg_write(c, op->d, size, (uint64_t)(p >> (8u << size))); /* the same register: the upper half */
+    return true;
+}
+
 /* ---- multiply, divide ------------------------------------------------------------------------ */
 
 static void mul_result(X86Cpu *c, unsigned size, uint64_t low, uint64_t high, bool over)

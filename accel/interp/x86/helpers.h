@@ -36,7 +36,8 @@ bool x86_sse_run(X86Cpu *c, const X86SseInsn *insn, const InterpOp *op, X86Xmm *
 
 #define X86_OP2S(X)                                                                                \
     X(rol) X(ror) X(rcl) X(rcr) X(shld) X(shrd) X(bt) X(bts) X(btr) X(btc)                         \
-    X(bsf) X(bsr) X(tzcnt) X(lzcnt) X(popcnt) X(movbe) X(crc32) X(adcx) X(adox) X(lahf) X(rdpid) X(salc)
+    X(bsf) X(bsr) X(tzcnt) X(lzcnt) X(popcnt) X(movbe) X(crc32) X(adcx) X(adox) X(lahf) X(rdpid) X(salc)  \
+    X(andn) X(blsr) X(blsmsk) X(blsi) X(bzhi) X(pext) X(pdep) X(bextr) X(shlx) X(sarx) X(shrx) X(rorx)
 #define X(n) X86Op2 x86_op2_##n;
 X86_OP2S(X)
 #undef X
@@ -49,7 +50,7 @@ X86_OP2S(X)
     X(loop) X(jcxz) X(cli) X(sti) X(int3) X(int1) X(int_n) X(into) X(iret) X(hlt) X(pause)                 \
     X(mov_to_seg) X(mov_from_seg) X(push_seg) X(pop_seg) X(load_far) X(far_jump) X(far_call)       \
     X(far_return) X(far_jump_mem) X(far_call_mem) X(rdrand) X(fence) X(xadd_cmpxchg) X(fwait) X(x87) X(fxsave) X(fxrstor)   \
-    X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(maskmov) X(monitor) X(mwait) X(clflush)                  \
+    X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(maskmov) X(mulx) X(monitor) X(mwait) X(clflush)                  \
     /* string.c */                                                                                 \
     X(movs) X(cmps) X(stos) X(lods) X(scas) X(ins) X(outs) X(in) X(out)                            \
     /* system.c */                                                                                 \

@@ -128,10 +128,7 @@ static void seg_set_null(X86Cpu *c, unsigned seg, uint16_t selector)
     s->unusable = true;
     s->limit = 0;
     s->ar = 0;
-    if (!x86_long(c) || seg < VMR_X86_FS)
-        BASE(seg) = 0;
-    else
-        BASE(seg) = 0;
+    BASE(seg) = 0;
 }
 
 static bool mark_accessed(X86Cpu *c, uint64_t at, uint64_t *d)

@@ -153,8 +153,9 @@ static const Case prot_cases[] = {PROT_CASES(ENTRY)};
    non-canonical address through RBP or RSP, #AC, breakpoints by debug registers */
 static bool skipped(const Case *t)
 {
-    const u8 *const not_tcg[] = {icebp, lock_mov, ss_rbp, ss_push, gp_rdmsr, gp_ltr_null, p_bound_reg, u_ac,
-                                 gp_idt_limit, pf_rmw, pf_xchg, pf_cmpxchg, pf_bts, p_gp_null};
+    const u8 *const not_tcg[] = {icebp,       lock_mov,    ss_rbp, ss_push,      gp_rdmsr,
+                                 gp_ltr_null, p_bound_reg, u_ac,   gp_idt_limit, pf_rmw,
+                                 pf_xchg,     pf_cmpxchg,  pf_bts, p_gp_null};
     if (on_interp && (t->code == ss_rbp || t->code == ss_push || t->code == u_ac))
         return true;
     for (unsigned i = 0; on_tcg && i < COUNT(not_tcg); i++)
@@ -294,8 +295,10 @@ static void double_faults(void)
 /* ---- #DB: single step, and the shadow of MOV SS ---- */
 
 SNIPPET(step_on, 64, "pushf\n orl $0x100, (%rsp)\n popf\n nop\n nop");
-SNIPPET(step_ss, 64, "mov $0x10, %ecx\n pushf\n orl $0x100, (%rsp)\n popf\n mov %ecx, %ss\n nop\n nop");
-SNIPPET(step_rep, 64, "mov $5, %ecx\n mov $0x28000, %edi\n pushf\n orl $0x100, (%rsp)\n popf\n rep stosb\n nop");
+SNIPPET(step_ss, 64,
+        "mov $0x10, %ecx\n pushf\n orl $0x100, (%rsp)\n popf\n mov %ecx, %ss\n nop\n nop");
+SNIPPET(step_rep, 64,
+        "mov $5, %ecx\n mov $0x28000, %edi\n pushf\n orl $0x100, (%rsp)\n popf\n rep stosb\n nop");
 SNIPPET(step_int, 64, "pushf\n orl $0x100, (%rsp)\n popf\n int $0x42");
 
 static u32 steps;
@@ -329,9 +332,12 @@ static void single_step(void)
     trap_handlers[DB] = on_step;
     steps = 0;
     u64 from, flags;
-    asm volatile("pushf\n pop %1\n mov %1, %%rax\n or $0x100, %%rax\n push %%rax\n lea 1f(%%rip), %0\n"
-                 "popf\n1: nop\n jmp 2f\n nop\n2: mov $3, %%ecx\n3: loop 3b\n cpuid\n push %1\n popf\n nop"
-                 : "=&S"(from), "=&D"(flags) : : "rax", "rbx", "rcx", "rdx", "memory", "cc");
+    asm volatile(
+        "pushf\n pop %1\n mov %1, %%rax\n or $0x100, %%rax\n push %%rax\n lea 1f(%%rip), %0\n"
+        "popf\n1: nop\n jmp 2f\n nop\n2: mov $3, %%ecx\n3: loop 3b\n cpuid\n push %1\n popf\n nop"
+        : "=&S"(from), "=&D"(flags)
+        :
+        : "rax", "rbx", "rcx", "rdx", "memory", "cc");
     trap_handlers[DB] = NULL;
     /* nop, jmp, mov, loop x 3, cpuid, push, popf */
     static const u8 want[] = {1, 4, 9, 9, 9, 11, 13, 14, 15};

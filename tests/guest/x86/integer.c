@@ -9,8 +9,9 @@ static u64 memory[8] __attribute__((aligned(64)));
 static const unsigned sizes[4] = {8, 16, 32, 64};
 
 static const u64 values[] = {
-    0, 1, 2, 0xf, 0x10, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-    0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x123456789abcdef0, 0x5555aaaa3333cccc,
+    0, 1, 2, 0xf, 0x10, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
+    0xffffffff, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+    0x123456789abcdef0, 0x5555aaaa3333cccc,
 };
 enum { VALUES = COUNT(values) };
 
@@ -45,7 +46,8 @@ static bool check_flags(const Regs *r, Ref want, const char *name, unsigned bits
 
 /* ---- ADD OR ADC SBB AND SUB XOR CMP, and TEST ---- */
 
-static const char *const alu_names[9] = {"ADD", "OR", "ADC", "SBB", "AND", "SUB", "XOR", "CMP", "TEST"};
+static const char *const alu_names[9] = {"ADD", "OR",  "ADC", "SBB", "AND",
+                                         "SUB", "XOR", "CMP", "TEST"};
 enum { RM_R, R_RM, M_R, R_M, IMM, IMM8, M_IMM, ACC, FORMS };
 
 static Ref alu_ref(unsigned op, u64 a, u64 b, u32 flags, unsigned bits)
@@ -183,12 +185,14 @@ static void unary(void)
 static void shifts(void)
 {
     static const char *const names[8] = {"ROL", "ROR", "RCL", "RCR", "SHL", "SHR", "SAL", "SAR"};
-    static const u8 counts[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 18, 24, 27, 31, 32, 33, 34, 63, 64, 65, 255};
+    static const u8 counts[] = {0,  1,  2,  3,  4,  7,  8,  9,  15, 16, 17,
+                                18, 24, 27, 31, 32, 33, 34, 63, 64, 65, 255};
     static const u64 vals[] = {0, 1, 0x80, 0x8001, 0x7fffffff, 0x80000000, 0x8000000000000001,
                                0x4000000000000000, 0x123456789abcdef0, ~0ull};
     for (unsigned op = 0; op < 8; op++)
         for (unsigned s = 0; s < 4; s++)
-            for (unsigned form = 0; form < 4; form++) /* by CL, by an immediate, by 1; memory by CL */
+            /* by CL, by an immediate, by 1; memory by CL */
+            for (unsigned form = 0; form < 4; form++)
                 for (unsigned k = 0; k < COUNT(counts); k++) {
                     unsigned bits = sizes[s], count = form == 2 ? 1 : counts[k];
                     if ((form == 2 && k) || (form == 3 && k % 3))
@@ -211,8 +215,8 @@ static void shifts(void)
                             check_flags(&r, want, names[op], bits, a, count);
                             u64 w = form == 3 && bits == 32 ? (a & ~0xffffffffull) | want.value
                                                             : merged(a, want.value, bits);
-                            check(form == 3 ? memory[0] : r.rax, w, "%s %u form %u of %lx by %u", names[op],
-                                  bits, form, a, count);
+                            check(form == 3 ? memory[0] : r.rax, w, "%s %u form %u of %lx by %u",
+                                  names[op], bits, form, a, count);
                         }
                 }
 }
@@ -234,7 +238,11 @@ static void double_shifts(void)
                         for (unsigned f = 0; f < 2; f++) {
                             u64 a = values[i], in = values[(i * 7 + 5) % VALUES];
                             u32 flags = (u32)flag_inits[f];
-                            Regs r = {.rax = a, .rdx = in, .rcx = count, .rbx = (u64)memory, .flags = flags};
+                            Regs r = {.rax = a,
+                                      .rdx = in,
+                                      .rcx = count,
+                                      .rbx = (u64)memory,
+                                      .flags = flags};
                             memory[0] = a;
                             Ref want = ref_double_shift(left, a, in, count, bits, flags);
                             run_thunk(&r, code);
@@ -244,8 +252,8 @@ static void double_shifts(void)
                             check_flags(&r, want, n, bits, a, count);
                             u64 w = form == 2 && bits == 32 ? (a & ~0xffffffffull) | want.value
                                                             : merged(a, want.value, bits);
-                            check(form == 2 ? memory[0] : r.rax, w, "%s %u form %u of %lx, %lx by %u", n,
-                                  bits, form, a, in, count);
+                            check(form == 2 ? memory[0] : r.rax, w,
+                                  "%s %u form %u of %lx, %lx by %u", n, bits, form, a, in, count);
                         }
                 }
 }
@@ -288,11 +296,12 @@ static void multiply(void)
                     bool fits = product(a, b, bits, is_signed, &low, &high);
                     run_thunk(&r, code);
                     const char *n = is_signed ? "IMUL" : "MUL";
-                    check(r.flags & (CF | OF), fits ? 0 : CF | OF, "%s %u: flags of %lx, %lx", n, bits, a, b);
+                    check(r.flags & (CF | OF), fits ? 0 : CF | OF, "%s %u: flags of %lx, %lx", n,
+                          bits, a, b);
                     check(r.rax, bits == 8 ? merged(a, low | high << 8, 16) : merged(a, low, bits),
                           "%s %u: RAX of %lx, %lx", n, bits, a, b);
-                    check(r.rdx, bits == 8 ? d : merged(d, high, bits), "%s %u: RDX of %lx, %lx", n, bits,
-                          a, b);
+                    check(r.rdx, bits == 8 ? d : merged(d, high, bits), "%s %u: RDX of %lx, %lx", n,
+                          bits, a, b);
                 }
         }
     /* two and three operands */
@@ -315,13 +324,16 @@ static void multiply(void)
                 finish_code(p);
                 for (unsigned i = 0; i < VALUES; i++) {
                     u64 a = values[i], low, high;
-                    Regs r = {.rax = form ? 0x7777777777777777 : a, .rcx = form ? a : b, .flags = ARITH | 2};
+                    Regs r = {.rax = form ? 0x7777777777777777 : a,
+                              .rcx = form ? a : b,
+                              .flags = ARITH | 2};
                     bool fits = product(a, b, bits, true, &low, &high);
                     u64 was = r.rax;
                     run_thunk(&r, code);
-                    check(r.flags & (CF | OF), fits ? 0 : CF | OF, "IMUL %u form %u: flags of %lx, %lx", bits,
-                          form, a, b);
-                    check(r.rax, merged(was, low, bits), "IMUL %u form %u of %lx, %lx", bits, form, a, b);
+                    check(r.flags & (CF | OF), fits ? 0 : CF | OF,
+                          "IMUL %u form %u: flags of %lx, %lx", bits, form, a, b);
+                    check(r.rax, merged(was, low, bits), "IMUL %u form %u of %lx, %lx", bits, form,
+                          a, b);
                 }
             }
         }
@@ -382,7 +394,9 @@ static void division(void)
                 default: high = values[(n * 7) % VALUES];
                 }
                 high &= m;
-                Regs r = {.rax = bits == 8 ? (high << 8 | (low & 0xff)) : low, .rdx = high, .rcx = by,
+                Regs r = {.rax = bits == 8 ? (high << 8 | (low & 0xff)) : low,
+                          .rdx = high,
+                          .rcx = by,
                           .flags = 2};
                 Regs was = r;
                 Caught c;
@@ -392,14 +406,16 @@ static void division(void)
                     run_thunk(&r, code), c.vector = NO_TRAP;
                 else
                     guarded(run_code, &r, &c);
-                if (!check(c.vector, ok ? NO_TRAP : DE, "%s %u: trap of %lx:%lx / %lx", name, bits, high,
-                           low, by) || !ok)
+                if (!check(c.vector, ok ? NO_TRAP : DE, "%s %u: trap of %lx:%lx / %lx", name, bits,
+                           high, low, by) ||
+                    !ok)
                     continue;
-                check(r.rax, bits == 8 ? merged(was.rax, q | rem << 8, 16) : merged(was.rax, q, bits),
+                check(r.rax,
+                      bits == 8 ? merged(was.rax, q | rem << 8, 16) : merged(was.rax, q, bits),
                       "%s %u: RAX of %lx:%lx / %lx", name, bits, high, low, by);
                 if (bits != 8)
-                    check(r.rdx, merged(was.rdx, rem, bits), "%s %u: RDX of %lx:%lx / %lx", name, bits, high,
-                          low, by);
+                    check(r.rdx, merged(was.rdx, rem, bits), "%s %u: RDX of %lx:%lx / %lx", name,
+                          bits, high, low, by);
             }
         }
 }

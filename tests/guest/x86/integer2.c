@@ -8,8 +8,9 @@ static u8 code[64] __attribute__((aligned(64)));
 static u64 memory[64] __attribute__((aligned(64)));
 static const unsigned sizes[4] = {8, 16, 32, 64};
 static const u64 values[] = {
-    0, 1, 2, 0xf, 0x10, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-    0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x123456789abcdef0, 0x5555aaaa3333cccc,
+    0, 1, 2, 0xf, 0x10, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
+    0xffffffff, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+    0x123456789abcdef0, 0x5555aaaa3333cccc,
 };
 enum { VALUES = COUNT(values) };
 static const char *const cc_names[16] = {"O", "NO", "B", "AE", "E", "NE", "BE", "A",
@@ -38,7 +39,8 @@ static u64 merged(u64 old, u64 v, unsigned bits)
 static void bits_of(void)
 {
     static const char *const names[4] = {"BT", "BTS", "BTR", "BTC"};
-    static const int64_t offsets[] = {0, 1, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 1000, -1, -8, -64, -65, -1000};
+    static const int64_t offsets[] = {0,  1,  7,   8,    15, 16, 31,  32,  33,   63,
+                                      64, 65, 127, 1000, -1, -8, -64, -65, -1000};
     for (unsigned op = 0; op < 4; op++)
         for (unsigned s = 1; s < 4; s++)
             for (unsigned form = 0; form < 4; form++) { /* reg,reg reg,imm mem,reg mem,imm */
@@ -56,12 +58,16 @@ static void bits_of(void)
                         *p = 0xc3;
                         memset(memory, v ? 0xff : 0, sizeof memory);
                         u64 a = v ? ~0ull : 0;
-                        Regs r = {.rax = a, .rcx = (u64)off, .rbx = (u64)&memory[32], .flags = ARITH | 2};
-                        int64_t bit = mem && !imm ? (bits == 64 ? off : bits == 32 ? (int32_t)off : (int16_t)off)
+                        Regs r = {
+                            .rax = a, .rcx = (u64)off, .rbx = (u64)&memory[32], .flags = ARITH | 2};
+                        int64_t bit = mem && !imm ? (bits == 64   ? off
+                                                     : bits == 32 ? (int32_t)off
+                                                                  : (int16_t)off)
                                                   : (off & (bits - 1));
                         run_thunk(&r, code);
                         bool one = op == 0 ? v : op == 1 ? 1 : op == 2 ? 0 : !v;
-                        check(r.flags & CF, v, "%s %u form %u: CF at %ld", names[op], bits, form, off);
+                        check(r.flags & CF, v, "%s %u form %u: CF at %ld", names[op], bits, form,
+                              off);
                         check(r.flags & ZF, ZF, "%s %u form %u: ZF is kept", names[op], bits, form);
                         u64 want = merged(a, a, bits);
                         if (!mem) {
@@ -76,7 +82,8 @@ static void bits_of(void)
                                 if (at >= 0 && at < 64)
                                     w = one ? a | 1ull << at : a & ~(1ull << at);
                                 if (memory[i] != w)
-                                    check(memory[i], w, "%s %u form %u: at %ld, word %u", names[op], bits, form, off, i);
+                                    check(memory[i], w, "%s %u form %u: at %ld, word %u", names[op],
+                                          bits, form, off, i);
                             }
                         }
                     }
@@ -94,7 +101,8 @@ static void bits_of(void)
                 u64 v = values[i] & size_mask(n), was = 0x1122334455667788;
                 Regs r = {.rax = was, .rcx = values[i], .flags = 2};
                 run_thunk(&r, code);
-                check(r.flags & ZF, v ? 0 : ZF, "%s %u of %lx: ZF", op ? "BSR" : "BSF", n, values[i]);
+                check(r.flags & ZF, v ? 0 : ZF, "%s %u of %lx: ZF", op ? "BSR" : "BSF", n,
+                      values[i]);
                 if (!v) {
                     if (n != 32) /* its upper half may go or stay */
                         check(r.rax, was, "%s %u of 0", op ? "BSR" : "BSF", n);
@@ -114,7 +122,8 @@ static void conditions(void)
 {
     for (unsigned cc = 0; cc < 16; cc++)
         for (unsigned n = 0; n < 32; n++) {
-            u32 f = (n & 1 ? CF : 0) | (n & 2 ? PF : 0) | (n & 4 ? ZF : 0) | (n & 8 ? SF : 0) | (n & 16 ? OF : 0);
+            u32 f = (n & 1 ? CF : 0) | (n & 2 ? PF : 0) | (n & 4 ? ZF : 0) | (n & 8 ? SF : 0) |
+                    (n & 16 ? OF : 0);
             bool want = ref_condition(cc, f);
             char set[] = {0x0f, (char)(0x90 + cc), (char)0xc0};
             put(set, 3);
@@ -130,7 +139,9 @@ static void conditions(void)
                 *p = 0xc3;
                 r = (Regs){.rax = 0x1111111111111111, .rcx = 0x2222222222222222, .flags = f | 2};
                 run_thunk(&r, code);
-                check(r.rax, merged(0x1111111111111111, want ? 0x2222222222222222 : 0x1111111111111111, sizes[s]),
+                check(r.rax,
+                      merged(0x1111111111111111, want ? 0x2222222222222222 : 0x1111111111111111,
+                             sizes[s]),
                       "CMOV%s %u with %x", cc_names[cc], sizes[s], f);
             }
             /* short and near jump over MOV EAX, 1 */
@@ -172,8 +183,8 @@ static void conditions(void)
                         if (op == 3)
                             f.flags = (f.flags & ~CF) | (j & 1);
                         run_thunk(&r, code);
-                        check(r.rdx, ref_condition(cc, f.flags) ? 7 : 0, "J%s %u after op %u of %lx, %lx", cc_names[cc],
-                              sizes[s], op, a, b);
+                        check(r.rdx, ref_condition(cc, f.flags) ? 7 : 0,
+                              "J%s %u after op %u of %lx, %lx", cc_names[cc], sizes[s], op, a, b);
                     }
             }
 }
@@ -202,19 +213,22 @@ static void exchanges(void)
                     run_thunk(&r, code);
                     bool equal = !((a ^ d) & size_mask(n));
                     check(r.flags & ARITH, f.flags, "CMPXCHG %u: flags of %lx, %lx", n, a, d);
-                    u64 want_d = equal ? (mem && n == 32 ? (d & ~0xffffffffull) | (u32)new : merged(d, new, n))
+                    u64 want_d = equal ? (mem && n == 32 ? (d & ~0xffffffffull) | (u32) new
+                                                         : merged(d, new, n))
                                        : d;
                     if (!mem && n == 32 && !equal)
                         want_d = (u32)d;
-                    /* an unequal 32-bit one writes the destination back: the upper half of a register
-                       is cleared on silicon; QEMU keeps it */
+                    /* an unequal 32-bit one writes the destination back: the upper half of a
+                       register is cleared on silicon; QEMU keeps it */
                     if (!mem && n == 32 && !equal)
                         check_optional(r.rdx, want_d, "CMPXCHG 32: upper half of %lx, unequal", d);
                     else
-                        check(mem ? memory[0] : r.rdx, want_d, "CMPXCHG %u form %u: of %lx, %lx", n, mem, a, d);
+                        check(mem ? memory[0] : r.rdx, want_d, "CMPXCHG %u form %u: of %lx, %lx", n,
+                              mem, a, d);
                     if (equal && n == 32)
                         continue; /* RAX: upper half kept or cleared by model */
-                    check(r.rax, equal ? a : merged(a, d, n), "CMPXCHG %u form %u: RAX of %lx, %lx", n, mem, a, d);
+                    check(r.rax, equal ? a : merged(a, d, n), "CMPXCHG %u form %u: RAX of %lx, %lx",
+                          n, mem, a, d);
 
                     p = code;
                     if (mem == 2)
@@ -270,7 +284,8 @@ static void exchanges(void)
         {"\x0f\xb6\xc4", 3, 0xfe80, 0, 2, 0xfe, 0, 2, "MOVZX EAX, AH"},
         {"\x48\x0f\xbe\xc0", 4, 0xfe80, 0, 2, 0xffffffffffffff80, 0, 2, "MOVSX RAX, AL"},
         {"\x48\x63\xc2", 3, 1, 0x1180000000, 2, 0xffffffff80000000, 0x1180000000, 2, "MOVSXD"},
-        {"\x89\xd2", 2, 0, 0xffffffff12345678, 2, 0, 0x12345678, 2, "MOV EDX, EDX clears the upper half"},
+        {"\x89\xd2", 2, 0, 0xffffffff12345678, 2, 0, 0x12345678, 2,
+         "MOV EDX, EDX clears the upper half"},
         {"\x90", 1, ~0ull, 0, 2, ~0ull, 0, 2, "NOP keeps RAX"},
         {"\x87\xc0", 2, ~0ull, 0, 2, 0xffffffff, 0, 2, "XCHG EAX, EAX in its long form"},
         {"\x66\xb8\x34\x12", 4, ~0ull, 0, 2, 0xffffffffffff1234, 0, 2, "MOV AX"},
@@ -318,7 +333,8 @@ static void control(void)
         {"\x66\x51\x66\x58", 4, 0xabcd1234, 0x111111, 2, 0x111234, 0xabcd1234, "PUSH CX, POP AX"},
         {"\x54\x58\x48\x29\xe0", 5, 0, 0, 2, 0, 0, "PUSH RSP pushes the old value"},
         {"\x51\x5c\x90", 0, 0, 0, 2, 0, 0, ""},
-        {"\x48\x89\xe1\xc8\x10\x00\x00\x48\x29\xe1\xc9\x48\x89\xc8\x31\xc9", 16, 0, 0, 2, 24, 0, "ENTER, LEAVE"},
+        {"\x48\x89\xe1\xc8\x10\x00\x00\x48\x29\xe1\xc9\x48\x89\xc8\x31\xc9", 16, 0, 0, 2, 24, 0,
+         "ENTER, LEAVE"},
         {"\x9c\x58\x25\xd5\x08\x00\x00", 7, 0, 0, 2 | CF | ZF, 0x41, 0, "PUSHF"},
         {"\xeb\x02\xff\xc0\xff\xc0", 6, 0, 0, 2, 1, 0, "JMP short"},
         {"\xe8\x00\x00\x00\x00\x58\x59\x51\x31\xc9\x31\xc0", 0, 0, 0, 2, 0, 0, ""},
@@ -344,9 +360,13 @@ static void control(void)
     }
     /* all registers of the extended set, and addressing with index and scale */
     u64 r8, x = 0x1000;
-    asm volatile("mov %1, %%r12\n lea 8(%%r12), %%r13\n mov $3, %%r9\n lea -1(%%r13, %%r9, 8), %%r15\n"
-                 "lea (%%r12), %%r14\n add %%r14, %%r15\n lea 4(, %%r9, 4), %%r10\n add %%r10, %%r15\n mov %%r15, %0"
-                 : "=r"(r8) : "r"(x) : "r9", "r10", "r12", "r13", "r14", "r15");
+    asm volatile(
+        "mov %1, %%r12\n lea 8(%%r12), %%r13\n mov $3, %%r9\n lea -1(%%r13, %%r9, 8), %%r15\n"
+        "lea (%%r12), %%r14\n add %%r14, %%r15\n lea 4(, %%r9, 4), %%r10\n add %%r10, %%r15\n mov "
+        "%%r15, %0"
+        : "=r"(r8)
+        : "r"(x)
+        : "r9", "r10", "r12", "r13", "r14", "r15");
     check(r8, 0x1000 + 8 + 24 - 1 + 0x1000 + 16, "addresses of extended registers");
 }
 
@@ -424,8 +444,10 @@ static void bcd(void)
                 wf = ref_szp(want & 0xff, 8) | (cf ? CF : 0) | (af ? AF : 0);
                 Regs r = {.rax = 0xabcd0000 | ax, .flags = flags | 2};
                 run_thunk32(&r, code);
-                check((u32)r.rax, 0xabcd0000 | (want & 0xffff), "%s of %x, flags %x", names[op], ax, flags);
-                check(r.flags & ARITH & ~undef, wf & ~undef, "%s of %x, flags %x: flags", names[op], ax, flags);
+                check((u32)r.rax, 0xabcd0000 | (want & 0xffff), "%s of %x, flags %x", names[op], ax,
+                      flags);
+                check(r.flags & ARITH & ~undef, wf & ~undef, "%s of %x, flags %x: flags", names[op],
+                      ax, flags);
             }
     }
     static const struct {

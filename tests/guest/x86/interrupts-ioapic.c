@@ -228,7 +228,8 @@ static void masked_lvt(void)
     lapic_write(LAPIC_SVR, 0xff);
     check_not_tcg(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software disable masks the LVT");
     lapic_write(LAPIC_SVR, 0x1ff);
-    check_not_tcg(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED, "software enable does not unmask it");
+    check_not_tcg(lapic_read(LAPIC_LVT_TIMER) & MASKED, MASKED,
+                  "software enable does not unmask it");
     lapic_write(LAPIC_LVT_TIMER, 0x58);
     check(lapic_read(LAPIC_LVT_TIMER) & MASKED, 0, "unmasked");
     lapic_write(LAPIC_LVT_TIMER, MASKED);

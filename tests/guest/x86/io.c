@@ -23,7 +23,9 @@ static void sizes(void)
     /* IN changes what it should of RAX and no flags */
     u64 rax, flags;
     outb(SCRATCH, 0x5a);
-    asm volatile("mov $0x1111111111111111, %%rax\n stc\n inb %%dx, %%al\n pushf\n pop %1" : "=&a"(rax), "=r"(flags) : "d"(SCRATCH));
+    asm volatile("mov $0x1111111111111111, %%rax\n stc\n inb %%dx, %%al\n pushf\n pop %1"
+                 : "=&a"(rax), "=r"(flags)
+                 : "d"(SCRATCH));
     check(rax, 0x111111111111115a, "IN AL keeps the rest of RAX");
     check(flags & CF, CF, "IN keeps the flags");
     asm volatile("mov $0x1111111111111111, %%rax\n inw %%dx, %%ax" : "=&a"(rax) : "d"(EMPTY));
@@ -69,7 +71,9 @@ static void strings(void)
     asm volatile("insb" : "+D"(p) : "d"(SCRATCH) : "memory");
     check((u64)p, (u64)buffer + 1, "INSB: RDI");
     /* 16-bit: INSW in real mode */
-    SNIPPET(insw16, 16, "mov $0x2800, %ax\n mov %ax, %es\n mov $16, %di\n mov $4, %cx\n mov $0x2f0, %dx\n cld\n rep insw");
+    SNIPPET(insw16, 16,
+            "mov $0x2800, %ax\n mov %ax, %es\n mov $16, %di\n mov $4, %cx\n mov $0x2f0, %dx\n "
+            "cld\n rep insw");
     memset((void *)0x28000, 0, 64);
     vm_run(VM_REAL, insw16);
     check(vm.r[RDI] & 0xffff, 24, "real mode REP INSW: DI");
@@ -121,7 +125,8 @@ static void permissions(void)
         {ins_64, ins_64_end, ins_16, ins_16_end, 1, "INSB"},
     };
     /* ports 0x2f0 to 0x2ff are free, but 0x2f6 */
-    static const u16 ports[] = {0x2f0, 0x2f3, 0x2f4, 0x2f5, 0x2f6, 0x2f7, 0x2ef, 0x2fd, 0x2fe, 0x2ff, 0x80};
+    static const u16 ports[] = {0x2f0, 0x2f3, 0x2f4, 0x2f5, 0x2f6, 0x2f7,
+                                0x2ef, 0x2fd, 0x2fe, 0x2ff, 0x80};
     Tss64 *s64 = &tss64[0];
     for (unsigned k = 0; k < 3; k++) {
         static const VmKind kinds[] = {VM_LONG_R3, VM_PROT32_R3, VM_V86};
@@ -159,8 +164,8 @@ static void permissions(void)
                             check(vm.rip != 0, true, "%s: %s of %x: done", m, t[i].name, ports[p]);
                             continue;
                         }
-                        check(vm.vector, allowed ? VEC_DONE : GP, "%s: %s of %x, IOPL %u, map %u", m, t[i].name,
-                              ports[p], iopl, with_map);
+                        check(vm.vector, allowed ? VEC_DONE : GP, "%s: %s of %x, IOPL %u, map %u",
+                              m, t[i].name, ports[p], iopl, with_map);
                         if (!allowed)
                             check(vm.error, 0, "%s: %s of %x: error code", m, t[i].name, ports[p]);
                     }

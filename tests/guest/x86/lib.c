@@ -253,9 +253,16 @@ static void init_tables(void)
     tss32.ss0 = tss32.ss1 = SEL_DATA;
     tss32.esp0 = (u32)(u64)vm_stack_top;
     tss32.iomap = offsetof(Tss32, bitmap) + sizeof tss32.bitmap; /* none */
-    tss_df = (Tss32){.esp = (u32)(u64)vm_stack_top, .eip = (u32)(u64)df_task, .eflags = 2,
-                     .cs = SEL_CODE32, .ss = SEL_DATA, .ds = SEL_DATA, .es = SEL_DATA, .fs = SEL_DATA,
-                     .gs = SEL_DATA, .iomap = sizeof(Tss32)};
+    tss_df = (Tss32){.esp = (u32)(u64)vm_stack_top,
+                     .eip = (u32)(u64)df_task,
+                     .eflags = 2,
+                     .cs = SEL_CODE32,
+                     .ss = SEL_DATA,
+                     .ds = SEL_DATA,
+                     .es = SEL_DATA,
+                     .fs = SEL_DATA,
+                     .gs = SEL_DATA,
+                     .iomap = sizeof(Tss32)};
     SLOT(SEL_TSS32) = descriptor((u32)(u64)&tss32, sizeof tss32 - 1, 0x89, 0);
     SLOT(SEL_TSS32B) = descriptor((u32)(u64)&tss32b, sizeof tss32b - 1, 0x89, 0);
     SLOT(SEL_TSSDF) = descriptor((u32)(u64)&tss_df, 103, 0x89, 0);
@@ -328,8 +335,8 @@ void trap(Trap *t)
         t->rflags &= ~(u64)(TF | RF | NT | AC);
         return;
     }
-    die("CPU %u: unexpected trap %lx, error %lx, RIP %lx:%lx, CR2 %lx, RSP %lx", c->index, t->vector,
-        t->error, t->cs, t->rip, read_cr2(), t->rsp);
+    die("CPU %u: unexpected trap %lx, error %lx, RIP %lx:%lx, CR2 %lx, RSP %lx", c->index,
+        t->vector, t->error, t->cs, t->rip, read_cr2(), t->rsp);
 }
 
 bool guarded(void (*fn)(void *), void *arg, Caught *out)

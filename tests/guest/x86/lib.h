@@ -98,7 +98,10 @@ CONTROL_REGISTER(0)
 CONTROL_REGISTER(2)
 CONTROL_REGISTER(3)
 CONTROL_REGISTER(4)
-static inline void invlpg(const volatile void *p) { asm volatile("invlpg (%0)" : : "r"(p) : "memory"); }
+static inline void invlpg(const volatile void *p)
+{
+    asm volatile("invlpg (%0)" : : "r"(p) : "memory");
+}
 static inline void pause(void) { asm volatile("pause" : : : "memory"); }
 static inline void sti(void) { asm volatile("sti" : : : "memory"); }
 static inline void cli(void) { asm volatile("cli" : : : "memory"); }
@@ -123,8 +126,22 @@ bool is_intel(void);
 
 /* ---- flags ---- */
 enum {
-    CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, TF = 0x100, IF = 0x200, DF = 0x400, OF = 0x800,
-    IOPL3 = 0x3000, NT = 0x4000, RF = 0x10000, VM = 0x20000, AC = 0x40000, VIF = 0x80000, ID = 0x200000,
+    CF = 1,
+    PF = 4,
+    AF = 0x10,
+    ZF = 0x40,
+    SF = 0x80,
+    TF = 0x100,
+    IF = 0x200,
+    DF = 0x400,
+    OF = 0x800,
+    IOPL3 = 0x3000,
+    NT = 0x4000,
+    RF = 0x10000,
+    VM = 0x20000,
+    AC = 0x40000,
+    VIF = 0x80000,
+    ID = 0x200000,
     ARITH = CF | PF | AF | ZF | SF | OF,
 };
 enum { DE, DB, NMI, BP, OFV, BR, UD, NM, DFV, CSO, TS, NP, SS, GP, PFV, MF = 16, AC_V, MC, XM };
@@ -171,8 +188,8 @@ typedef struct __attribute__((packed)) Tss64 {
     u8 bitmap[8192 + 1];
 } Tss64;
 typedef struct Tss32 {
-    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi,
-        es, cs, ss, ds, fs, gs, ldt;
+    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi,
+        edi, es, cs, ss, ds, fs, gs, ldt;
     u16 trap, iomap;
     u8 bitmap[8192 + 33];
 } Tss32;
@@ -204,7 +221,8 @@ void run_thunk32(Regs *r, const void *code);
 
 /* ---- other modes ---- */
 struct vm {
-    u64 r[16], rip, rflags, cs, ss, ds, es, fs, gs, cr0, cr3, cr4, efer, mode, vector, error, cr2, dr6;
+    u64 r[16], rip, rflags, cs, ss, ds, es, fs, gs, cr0, cr3, cr4, efer, mode, vector, error, cr2,
+        dr6;
 };
 extern struct vm vm;
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 };

@@ -29,12 +29,52 @@ typedef void Side(void);
 
 static void sb0(void) { u32 r; STORE(m.x); LOAD(r, m.y); m.r0 = r; }
 static void sb1(void) { u32 r; STORE(m.y); LOAD(r, m.x); m.r1 = r; }
-static void sbf0(void) { u32 r; STORE(m.x); asm volatile("mfence" : : : "memory"); LOAD(r, m.y); m.r0 = r; }
-static void sbf1(void) { u32 r; STORE(m.y); asm volatile("mfence" : : : "memory"); LOAD(r, m.x); m.r1 = r; }
-static void sbx0(void) { u32 r = 1; asm volatile("xchg %0, %1" : "+r"(r), "+m"(m.x) : : "memory"); LOAD(r, m.y); m.r0 = r; }
-static void sbx1(void) { u32 r = 1; asm volatile("xchg %0, %1" : "+r"(r), "+m"(m.y) : : "memory"); LOAD(r, m.x); m.r1 = r; }
-static void sbl0(void) { u32 r; STORE(m.x); asm volatile("lock addl $0, (%%rsp)" : : : "memory", "cc"); LOAD(r, m.y); m.r0 = r; }
-static void sbl1(void) { u32 r; STORE(m.y); asm volatile("lock addl $0, (%%rsp)" : : : "memory", "cc"); LOAD(r, m.x); m.r1 = r; }
+static void sbf0(void)
+{
+    u32 r;
+    STORE(m.x);
+    asm volatile("mfence" : : : "memory");
+    LOAD(r, m.y);
+    m.r0 = r;
+}
+static void sbf1(void)
+{
+    u32 r;
+    STORE(m.y);
+    asm volatile("mfence" : : : "memory");
+    LOAD(r, m.x);
+    m.r1 = r;
+}
+static void sbx0(void)
+{
+    u32 r = 1;
+    asm volatile("xchg %0, %1" : "+r"(r), "+m"(m.x) : : "memory");
+    LOAD(r, m.y);
+    m.r0 = r;
+}
+static void sbx1(void)
+{
+    u32 r = 1;
+    asm volatile("xchg %0, %1" : "+r"(r), "+m"(m.y) : : "memory");
+    LOAD(r, m.x);
+    m.r1 = r;
+}
+static void sbl0(void)
+{
+    u32 r;
+    STORE(m.x);
+    asm volatile("lock addl $0, (%%rsp)" : : : "memory", "cc");
+    LOAD(r, m.y);
+    m.r0 = r;
+}
+static void sbl1(void)
+{
+    u32 r;
+    STORE(m.y);
+    asm volatile("lock addl $0, (%%rsp)" : : : "memory", "cc");
+    LOAD(r, m.x);
+    m.r1 = r;
+}
 static void mp0(void) { STORE(m.x); STORE(m.y); m.r2 = 0; }
 static void mp1(void) { u32 a, b; LOAD(a, m.y); LOAD(b, m.x); m.r0 = a; m.r1 = b; }
 static void lb0(void) { u32 a; LOAD(a, m.x); STORE(m.y); m.r0 = a; }
@@ -115,7 +155,8 @@ void guest_main(void)
             seen[(m.r0 & 1) * 2 + (m.r1 & 1)]++;
         }
         cpu_wait(1);
-        print("%s: 00 %u, 01 %u, 10 %u, 11 %u\n", tests[current].name, seen[0], seen[1], seen[2], seen[3]);
+        print("%s: 00 %u, 01 %u, 10 %u, 11 %u\n", tests[current].name, seen[0], seen[1], seen[2],
+              seen[3]);
         if (tests[current].forbidden)
             check(seen[tests[current].bad0 * 2 + tests[current].bad1], 0, "%s: forbidden outcome",
                   tests[current].name);

@@ -6,9 +6,13 @@
 /* ---- the same sum in each mode: operand and address sizes, stack ---- */
 
 #define SUM_BODY "mov $0x1234, %ax\n push %ax\n add $0x1111, %ax\n pop %bx\n"
-SNIPPET(sum16, 16, SUM_BODY "movl $0x12345678, %ecx\n addr32 leal 0x11111111(%ecx), %edx\n mov $-1, %esi\n inc %si");
-SNIPPET(sum32, 32, SUM_BODY "movl $0x12345678, %ecx\n leal 0x11111111(%ecx), %edx\n mov $-1, %esi\n inc %si");
-SNIPPET(sum64, 64, SUM_BODY "movl $0x12345678, %ecx\n leal 0x11111111(%rcx), %edx\n mov $-1, %esi\n inc %si");
+SNIPPET(sum16, 16,
+        SUM_BODY
+        "movl $0x12345678, %ecx\n addr32 leal 0x11111111(%ecx), %edx\n mov $-1, %esi\n inc %si");
+SNIPPET(sum32, 32,
+        SUM_BODY "movl $0x12345678, %ecx\n leal 0x11111111(%ecx), %edx\n mov $-1, %esi\n inc %si");
+SNIPPET(sum64, 64,
+        SUM_BODY "movl $0x12345678, %ecx\n leal 0x11111111(%rcx), %edx\n mov $-1, %esi\n inc %si");
 
 static void sums(void)
 {
@@ -99,9 +103,10 @@ static void real_limits(void)
 /* ---- software interrupts, flags ---- */
 
 SNIPPET(real_int, 16, "mov $0, %ax\n mov %ax, %ds\n stc\n pushf\n popw %cx\n int $0x42");
-SNIPPET(real_flags, 16, "pushw $0x7ed7\n popf\n pushf\n popw %ax\n pushw $2\n popf\n"
-                        "movl $0xfffe7ed7, %ecx\n andl $0x44000, %ecx\n orl $2, %ecx\n pushl %ecx\n popfl\n"
-                        "pushfl\n popl %ebx\n pushw $2\n popf");
+SNIPPET(real_flags, 16,
+        "pushw $0x7ed7\n popf\n pushf\n popw %ax\n pushw $2\n popf\n"
+        "movl $0xfffe7ed7, %ecx\n andl $0x44000, %ecx\n orl $2, %ecx\n pushl %ecx\n popfl\n"
+        "pushfl\n popl %ebx\n pushw $2\n popf");
 
 static void interrupts(void)
 {
@@ -127,8 +132,9 @@ SNIPPET(v86_cr0, 16, "mov %cr0, %eax");
 SNIPPET(v86_lar, 16, "lar %ax, %bx");
 SNIPPET(v86_smsw, 16, "smsw %ax");
 SNIPPET(v86_in, 16, "inb $0x80, %al");
-SNIPPET(v86_seg, 16, "mov $0x1000, %ax\n mov %ax, %ds\n movb 0, %bl\n mov $0xffff, %ax\n mov %ax, %es\n"
-                     "ljmp $0x1001, $1f - v86_seg - 16\n1: movw %cs, %dx");
+SNIPPET(v86_seg, 16,
+        "mov $0x1000, %ax\n mov %ax, %ds\n movb 0, %bl\n mov $0xffff, %ax\n mov %ax, %es\n"
+        "ljmp $0x1001, $1f - v86_seg - 16\n1: movw %cs, %dx");
 
 static void v86(void)
 {

@@ -25,7 +25,8 @@ static u64 table_low[512] __attribute__((aligned(4096)));
 static u64 table_win[512] __attribute__((aligned(4096)));
 
 typedef enum Paging { PG32, PG32_PSE, PGPAE, PGPAE_2M, PG64, PG64_2M, PAGINGS } Paging;
-static const char *const paging_names[PAGINGS] = {"32-bit", "32-bit 4M", "PAE", "PAE 2M", "4-level", "4-level 2M"};
+static const char *const paging_names[PAGINGS] = {"32-bit", "32-bit 4M", "PAE",
+                                                  "PAE 2M", "4-level",   "4-level 2M"};
 
 /* Low memory: one to one; user only where snippets are if split. */
 static void build_low(bool user_code, bool user_data)
@@ -118,8 +119,8 @@ static const struct {
     {do_fetch, do_fetch_end, "fetch"},
 };
 
-static void one(Paging k, u64 upper, u64 leaf, unsigned access, bool user, bool wp, bool smep, bool smap,
-                bool ac, bool nxe)
+static void one(Paging k, u64 upper, u64 leaf, unsigned access, bool user, bool wp, bool smep,
+                bool smap, bool ac, bool nxe)
 {
     bool two = k == PG32 || k == PGPAE || k == PG64;
     if (!two)
@@ -155,8 +156,9 @@ static void one(Paging k, u64 upper, u64 leaf, unsigned access, bool user, bool 
                 (fetch && (nxe || smep) ? 16 : 0);
     if (!present && (upper & P) == P && !nxe && (upper & NX))
         error |= 9; /* the reserved bit of the upper level is met first */
-    if (!check(vm.vector, fault ? PFV : VEC_DONE, "%s: %s by ring %u of %lx/%lx WP %u NXE %u SMEP %u SMAP %u AC %u",
-               paging_names[k], accesses[access].name, user ? 3 : 0, upper, leaf, wp, nxe, smep, smap, ac))
+    if (!check(vm.vector, fault ? PFV : VEC_DONE,
+               "%s: %s by ring %u of %lx/%lx WP %u NXE %u SMEP %u SMAP %u AC %u", paging_names[k],
+               accesses[access].name, user ? 3 : 0, upper, leaf, wp, nxe, smep, smap, ac))
         return;
     if (fault) {
         u64 got = vm.error;
@@ -167,12 +169,13 @@ static void one(Paging k, u64 upper, u64 leaf, unsigned access, bool user, bool 
         check(got, error, "%s: %s by ring %u of %lx/%lx WP %u NXE %u: error code", paging_names[k],
               accesses[access].name, user ? 3 : 0, upper, leaf, wp, nxe);
         check(vm.cr2, WINDOW, "%s: %s: CR2", paging_names[k], accesses[access].name);
-        check(vm.rip, fetch ? WINDOW : SNIPPET_AT, "%s: %s: RIP", paging_names[k], accesses[access].name);
-        check(leaf_entry(k) & D, 0, "%s: %s by ring %u of %lx/%lx: D after a fault", paging_names[k],
-              accesses[access].name, user ? 3 : 0, upper, leaf);
+        check(vm.rip, fetch ? WINDOW : SNIPPET_AT, "%s: %s: RIP", paging_names[k],
+              accesses[access].name);
+        check(leaf_entry(k) & D, 0, "%s: %s by ring %u of %lx/%lx: D after a fault",
+              paging_names[k], accesses[access].name, user ? 3 : 0, upper, leaf);
     } else {
-        check(leaf_entry(k) & (A | D), A | (write ? D : 0), "%s: %s of %lx/%lx: A, D", paging_names[k],
-              accesses[access].name, upper, leaf);
+        check(leaf_entry(k) & (A | D), A | (write ? D : 0), "%s: %s of %lx/%lx: A, D",
+              paging_names[k], accesses[access].name, upper, leaf);
     }
 }
 
@@ -193,8 +196,8 @@ static void permissions(void)
             for (unsigned n = 1; n < 4; n++)
                 for (unsigned access = 0; access < ACCESSES; access++)
                     for (unsigned who = 0; who < 4; who++)
-                        one(k, P | RW | US | (n & 1 ? NX : 0), P | RW | US | (n & 2 ? NX : 0), access, who & 1,
-                            true, false, false, false, who & 2);
+                        one(k, P | RW | US | (n & 1 ? NX : 0), P | RW | US | (n & 2 ? NX : 0),
+                            access, who & 1, true, false, false, false, who & 2);
     for (unsigned k = 0; k < PAGINGS; k++)
         for (unsigned leaf = 1; leaf < 8; leaf += 2)
             for (unsigned access = 0; access < ACCESSES; access++)
@@ -279,9 +282,10 @@ static void crossing(void)
                     const char *n = accesses[access].name;
                     check(vm.vector, PFV, "%s: %s over two pages: vector", paging_names[k], n);
                     if (!on_tcg || access != RMW)
-                        check(vm.error, access ? 2 : 0, "%s: %s over two pages: error", paging_names[k], n);
-                    check(vm.cr2, first ? WINDOW + PAGE - off : WINDOW + PAGE, "%s: %s over two pages: CR2",
-                          paging_names[k], n);
+                        check(vm.error, access ? 2 : 0, "%s: %s over two pages: error",
+                              paging_names[k], n);
+                    check(vm.cr2, first ? WINDOW + PAGE - off : WINDOW + PAGE,
+                          "%s: %s over two pages: CR2", paging_names[k], n);
                     check(*(volatile u32 *)(u64)(FRAME + PAGE - 4), 0x11111111,
                           "%s: %s over two pages: first page is not written", paging_names[k], n);
                     check(*(volatile u32 *)(u64)(FRAME + PAGE), 0x22222222,
@@ -421,8 +425,10 @@ static void tlb(void)
 }
 
 /* PAE: the four entries are loaded with CR3, and only then (Intel; emulators walk them). */
-SNIPPET(pdpte, 32, "mov (%ebx), %eax\n mov (%esi), %edi\n mov %edx, (%esi)\n invlpg (%ebx)\n mov (%ebx), %ecx\n"
-                   "mov %cr3, %edx\n mov %edx, %cr3\n mov (%ebx), %edx");
+SNIPPET(
+    pdpte, 32,
+    "mov (%ebx), %eax\n mov (%esi), %edi\n mov %edx, (%esi)\n invlpg (%ebx)\n mov (%ebx), %ecx\n"
+    "mov %cr3, %edx\n mov %edx, %cr3\n mov (%ebx), %edx");
 
 static void pdptes(void)
 {
@@ -437,7 +443,8 @@ static void pdptes(void)
     vm_go();
     check(vm.vector, PFV, "PAE: entry of the table of four cleared, CR3 loaded: vector");
     check(vm.r[RAX], 0x5ca1ab1e, "PAE: read before");
-    check_optional(vm.r[RCX], 0x5ca1ab1e, "PAE: read after INVLPG: the table of four is not read again");
+    check_optional(vm.r[RCX], 0x5ca1ab1e,
+                   "PAE: read after INVLPG: the table of four is not read again");
     /* Reserved bits there are #GP at the load. */
     SNIPPET(load_cr3, 32, "movl $3, 4(%esi)\n mov %cr3, %edx\n mov %edx, %cr3");
     build_low(false, false);

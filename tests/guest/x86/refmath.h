@@ -92,7 +92,8 @@ static inline Ref ref_shift(unsigned op, u64 v, unsigned count, unsigned bits, u
     return r;
 }
 
-static inline Ref ref_double_shift(bool left, u64 v, u64 in, unsigned count, unsigned bits, u32 flags)
+static inline Ref ref_double_shift(bool left, u64 v, u64 in, unsigned count, unsigned bits,
+                                   u32 flags)
 {
     u64 m = size_mask(bits), top = 1ull << (bits - 1);
     count &= bits == 64 ? 63 : 31;

@@ -7,7 +7,15 @@
 
 enum { T0 = 0xb0, T1 = 0xb8, T2 = 0xc0, T3 = 0xc8, T4 = 0xd0, T5 = 0xd8, T6 = 0xe0, T7 = 0xe8 };
 /* access bytes */
-enum { DATA_RO = 0x90, DATA_RW = 0x92, DATA_DOWN = 0x96, CODE_XO = 0x98, CODE_XR = 0x9a, CODE_CONF = 0x9e, D3 = 0x60 };
+enum {
+    DATA_RO = 0x90,
+    DATA_RW = 0x92,
+    DATA_DOWN = 0x96,
+    CODE_XO = 0x98,
+    CODE_XR = 0x9a,
+    CODE_CONF = 0x9e,
+    D3 = 0x60
+};
 #define DATA_AT 0x28000u
 
 /* ---- limits: EBX is the offset, DS the segment ---- */
@@ -48,7 +56,8 @@ static void limits(void)
         {0xfff, DATA_DOWN, 0, "expand down, 16-bit"},
         {0, DATA_DOWN, 12, "expand down, pages"},
     };
-    static const u32 offsets[] = {0, 1, 0xffc, 0xffd, 0xffe, 0xfff, 0x1000, 0x1001, 0x1ffc, 0x1fff, 0x2000, 0xfffc,
+    static const u32 offsets[] = {0,      1,      0xffc,   0xffd,     0xffe,  0xfff,
+                                  0x1000, 0x1001, 0x1ffc,  0x1fff,    0x2000, 0xfffc,
                                   0xfffe, 0xffff, 0x10000, 0xffffd000};
     for (unsigned i = 0; i < COUNT(seg); i++)
         for (unsigned o = 0; o < COUNT(offsets); o++)
@@ -69,8 +78,9 @@ static void limits(void)
                     ok = last <= limit;
                 if (accesses[a].write && (seg[i].access & 0x0a) != 2)
                     ok = false;
-                check_not_tcg(vm.vector, ok ? VEC_DONE : GP, "%s: %s of %u bytes at %x", seg[i].name,
-                              accesses[a].write ? "write" : "read", accesses[a].size, offsets[o]);
+                check_not_tcg(vm.vector, ok ? VEC_DONE : GP, "%s: %s of %u bytes at %x",
+                              seg[i].name, accesses[a].write ? "write" : "read", accesses[a].size,
+                              offsets[o]);
                 if (vm.vector == GP)
                     check(vm.error, 0, "%s: error code", seg[i].name);
             }
@@ -127,9 +137,11 @@ static void limits(void)
 
 /* ---- LAR LSL VERR VERW ---- */
 
-SNIPPET(look, 32, "xor %edi, %edi\n mov $0x77, %ecx\n mov $0x88, %edx\n lar %eax, %ecx\n jnz 1f\n or $1, %edi\n"
-                  "1: lsl %eax, %edx\n jnz 1f\n or $2, %edi\n 1: verr %ax\n jnz 1f\n or $4, %edi\n"
-                  "1: verw %ax\n jnz 1f\n or $8, %edi\n 1:");
+SNIPPET(
+    look, 32,
+    "xor %edi, %edi\n mov $0x77, %ecx\n mov $0x88, %edx\n lar %eax, %ecx\n jnz 1f\n or $1, %edi\n"
+    "1: lsl %eax, %edx\n jnz 1f\n or $2, %edi\n 1: verr %ax\n jnz 1f\n or $4, %edi\n"
+    "1: verw %ax\n jnz 1f\n or $8, %edi\n 1:");
 
 static void looks(void)
 {
@@ -165,10 +177,13 @@ static void looks(void)
             check(vm.vector, VEC_DONE, "%s: vector", t[i].name);
             check(vm.r[RDI], want, "%s, CPL %u: LAR LSL VERR VERW", t[i].name, r3 * 3);
             u32 high = (u32)(SLOT(T0) >> 32) & 0x00f0ff00;
-            /* a gate's limit field is its parameter count and offset: undefined in LAR's upper part */
+            /* a gate's limit field is its parameter count and offset: undefined in LAR's upper part
+             */
             check(vm.r[RCX] & (t[i].access & 0x10 ? ~0xf0000u : 0xff00u),
-                  (want & 1 ? high : 0x77) & (t[i].access & 0x10 ? ~0xf0000u : 0xff00u), "%s: LAR", t[i].name);
-            check(vm.r[RDX], want & 2 ? (t[i].flags & 8 ? t[i].limit << 12 | 0xfff : t[i].limit) : 0x88,
+                  (want & 1 ? high : 0x77) & (t[i].access & 0x10 ? ~0xf0000u : 0xff00u), "%s: LAR",
+                  t[i].name);
+            check(vm.r[RDX],
+                  want & 2 ? (t[i].flags & 8 ? t[i].limit << 12 | 0xfff : t[i].limit) : 0x88,
                   "%s: LSL", t[i].name);
         }
     vm_setup(VM_PROT32);
@@ -186,18 +201,28 @@ static void looks(void)
 /* ---- calls through gates, returns ---- */
 
 /* kernel part at +0x200: looks at its stack; then LRET with 8 bytes of parameters */
-SNIPPET(gate_call, 32, "push $0x1111\n push $0x2222\n lcall $0xb3, $0\n mov %cs, %edx\n mov %ss, %edi\n"
-                       "mov %esp, %ecx\n int $0xf0\n"
-                       ".org gate_call + 0x200\n mov %cs, %esi\n mov %esp, %ebp\n mov 8(%esp), %eax\n mov 12(%esp), %ebx\n"
-                       "pushl %ss\n popl 0x28100\n pushl 16(%esp)\n popl 0x28104\n pushl 20(%esp)\n popl 0x28108\n"
-                       "lret $8\n");
-SNIPPET(outer_ret, 32, "mov $0x10, %eax\n mov %eax, %fs\n mov $0x3b, %eax\n mov %eax, %es\n push $0x3b\n push $0x2f000\n push $0x33\n push $0x10100\n lret\n"
-                       ".org outer_ret + 0x100\n mov %cs, %esi\n mov %ss, %edi\n mov %esp, %ebx\n mov %fs, %ecx\n mov %es, %edx\n");
+SNIPPET(gate_call, 32,
+        "push $0x1111\n push $0x2222\n lcall $0xb3, $0\n mov %cs, %edx\n mov %ss, %edi\n"
+        "mov %esp, %ecx\n int $0xf0\n"
+        ".org gate_call + 0x200\n mov %cs, %esi\n mov %esp, %ebp\n mov 8(%esp), %eax\n mov "
+        "12(%esp), %ebx\n"
+        "pushl %ss\n popl 0x28100\n pushl 16(%esp)\n popl 0x28104\n pushl 20(%esp)\n popl 0x28108\n"
+        "lret $8\n");
+SNIPPET(outer_ret, 32,
+        "mov $0x10, %eax\n mov %eax, %fs\n mov $0x3b, %eax\n mov %eax, %es\n push $0x3b\n push "
+        "$0x2f000\n push $0x33\n push $0x10100\n lret\n"
+        ".org outer_ret + 0x100\n mov %cs, %esi\n mov %ss, %edi\n mov %esp, %ebx\n mov %fs, %ecx\n "
+        "mov %es, %edx\n");
 SNIPPET(conf_jump, 32, "ljmp $0xbb, $0x10100\n .org conf_jump + 0x100\n mov %cs, %esi\n");
-SNIPPET(conf_call, 32, "lcall $0xbb, $0x10100\n mov %cs, %edi\n int $0xf0\n .org conf_call + 0x100\n mov %cs, %esi\n lret\n");
-SNIPPET(ldt_use, 32, "mov $0xa8, %eax\n lldt %ax\n mov $4, %eax\n mov %eax, %fs\n mov %fs:0, %ebx\n sldt %ecx\n"
-                     "mov $0xc, %eax\n mov %eax, %gs");
-SNIPPET(far_same, 32, "lcall $0x18, $0x10100\n mov %esp, %edi\n int $0xf0\n .org far_same + 0x100\n mov %esp, %esi\n mov (%esp), %eax\n mov 4(%esp), %ebx\n lret");
+SNIPPET(conf_call, 32,
+        "lcall $0xbb, $0x10100\n mov %cs, %edi\n int $0xf0\n .org conf_call + 0x100\n mov %cs, "
+        "%esi\n lret\n");
+SNIPPET(ldt_use, 32,
+        "mov $0xa8, %eax\n lldt %ax\n mov $4, %eax\n mov %eax, %fs\n mov %fs:0, %ebx\n sldt %ecx\n"
+        "mov $0xc, %eax\n mov %eax, %gs");
+SNIPPET(far_same, 32,
+        "lcall $0x18, $0x10100\n mov %esp, %edi\n int $0xf0\n .org far_same + 0x100\n mov %esp, "
+        "%esi\n mov (%esp), %eax\n mov 4(%esp), %ebx\n lret");
 
 static void gates(void)
 {
@@ -273,16 +298,27 @@ static void gates(void)
 
 /* ---- tasks ---- */
 
-SNIPPET(task_code, 32, "mov $0x1234, %eax\n lcall $0x98, $0\n mov %eax, %esi\n str %edi\n pushfl\n pop %ecx\n mov %cr0, %edx\n int $0xf0\n"
-                       ".org task_code + 0x100\n mov %eax, %ebx\n str %ecx\n mov %ecx, 0x28200\n pushfl\n popl 0x28204\n"
-                       "mov %esp, 0x28208\n incl %eax\n mov %ss, 0x28210\n iret\n movl $0x99, 0x2820c\n iret\n");
+SNIPPET(task_code, 32,
+        "mov $0x1234, %eax\n lcall $0x98, $0\n mov %eax, %esi\n str %edi\n pushfl\n pop %ecx\n mov "
+        "%cr0, %edx\n int $0xf0\n"
+        ".org task_code + 0x100\n mov %eax, %ebx\n str %ecx\n mov %ecx, 0x28200\n pushfl\n popl "
+        "0x28204\n"
+        "mov %esp, 0x28208\n incl %eax\n mov %ss, 0x28210\n iret\n movl $0x99, 0x2820c\n iret\n");
 
 static void tasks(void)
 {
     volatile u32 *d = (volatile u32 *)0x28200;
     memset((void *)d, 0, 32);
-    tss32b = (Tss32){.eip = SNIPPET_AT + 0x100, .eflags = 2, .eax = 0x777, .esp = 0x2e000, .cs = SEL_CODE32,
-                     .ss = SEL_DATA, .ds = SEL_DATA, .es = SEL_DATA, .fs = SEL_DATA, .gs = SEL_DATA,
+    tss32b = (Tss32){.eip = SNIPPET_AT + 0x100,
+                     .eflags = 2,
+                     .eax = 0x777,
+                     .esp = 0x2e000,
+                     .cs = SEL_CODE32,
+                     .ss = SEL_DATA,
+                     .ds = SEL_DATA,
+                     .es = SEL_DATA,
+                     .fs = SEL_DATA,
+                     .gs = SEL_DATA,
                      .iomap = sizeof(Tss32)};
     SLOT(SEL_TSS32B) = descriptor((u32)(u64)&tss32b, sizeof tss32b - 1, 0x89, 0);
     vm_run(VM_PROT32, task_code);

@@ -19,7 +19,10 @@ static u8 *put_mov(u8 *p, u32 v)
 static u64 call(const volatile void *p)
 {
     u64 r;
-    asm volatile("call *%1" : "=a"(r) : "r"(p) : "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+    asm volatile("call *%1"
+                 : "=a"(r)
+                 : "r"(p)
+                 : "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
     return r;
 }
 
@@ -27,8 +30,9 @@ static u64 call(const volatile void *p)
 
 static void rewrite(void)
 {
-    static const unsigned offsets[] = {0, 1, 63, 64, 100, PAGE - 6, PAGE - 5, PAGE - 4, PAGE - 3, PAGE - 2,
-                                       PAGE - 1, 2 * PAGE - 3};
+    static const unsigned offsets[] = {0,        1,        63,       64,
+                                       100,      PAGE - 6, PAGE - 5, PAGE - 4,
+                                       PAGE - 3, PAGE - 2, PAGE - 1, 2 * PAGE - 3};
     for (unsigned i = 0; i < COUNT(offsets); i++) {
         u8 *p = code_page + offsets[i];
         for (u32 n = 0; n < 20; n++) {
@@ -68,14 +72,20 @@ static void rewrite(void)
     n = 1;
     asm volatile("rep stosl" : "+D"(d), "+c"(n) : "a"(6) : "memory");
     check(call(p), 6, "REP STOSL");
-    asm volatile("mov %%rsp, %%r8\n lea 9(%0), %%rsp\n push %1\n mov %%r8, %%rsp" : : "r"(p), "r"(0xc3c30000000007ul) : "r8", "memory");
+    asm volatile("mov %%rsp, %%r8\n lea 9(%0), %%rsp\n push %1\n mov %%r8, %%rsp"
+                 :
+                 : "r"(p), "r"(0xc3c30000000007ul)
+                 : "r8", "memory");
     check(call(p) & 0xff, 7, "PUSH");
     put_mov(p, 7);
     asm volatile("btsl $3, 1(%0)" : : "r"(p) : "memory");
     check(call(p), 15, "BTS");
     asm volatile("lock cmpxchgl %2, 1(%0)" : : "r"(p), "a"(15), "r"(16) : "memory");
     check(call(p), 16, "CMPXCHG");
-    asm volatile("lock cmpxchg8b (%0)" : : "r"(p), "a"(*(u32 *)p), "d"(((u32 *)p)[1]), "b"(0x000011b8), "c"(((u32 *)p)[1]) : "memory");
+    asm volatile("lock cmpxchg8b (%0)"
+                 :
+                 : "r"(p), "a"(*(u32 *)p), "d"(((u32 *)p)[1]), "b"(0x000011b8), "c"(((u32 *)p)[1])
+                 : "memory");
     check(call(p), 17, "CMPXCHG8B");
     asm volatile("call 1f\n1: popq 8(%0)" : : "r"(code_page + 400) : "memory");
     asm volatile("sets 1(%0)" : : "r"(p) : "memory");
@@ -90,13 +100,16 @@ asm(".pushsection .smc, \"awx\"\n.balign 64\n"
     "self_next: movl $0x22222222, 1f + 1(%rip)\n1: mov $0x11111111, %eax\n ret\n"
     /* a later instruction of the same block, and an earlier one, in a loop */
     ".balign 64\n"
-    "self_block: xor %edx, %edx\n mov $1, %ecx\n nop\n movb $5, 2f + 1(%rip)\n add $7, %edx\n lea (%rdx, %rcx), %edx\n"
+    "self_block: xor %edx, %edx\n mov $1, %ecx\n nop\n movb $5, 2f + 1(%rip)\n add $7, %edx\n lea "
+    "(%rdx, %rcx), %edx\n"
     "2: mov $3, %esi\n add %esi, %edx\n mov %edx, %eax\n ret\n"
     ".balign 64\n"
-    "self_loop: xor %eax, %eax\n mov $10, %ecx\n3: add $1, %eax\n incb 3b + 2(%rip)\n loop 3b\n ret\n"
+    "self_loop: xor %eax, %eax\n mov $10, %ecx\n3: add $1, %eax\n incb 3b + 2(%rip)\n loop 3b\n "
+    "ret\n"
     /* a jump's displacement is changed, then taken */
     ".balign 64\n"
-    "self_back: movb $7, 4f + 1(%rip)\n4: jmp 5f\n5: mov $1, %eax\n ret\n.byte 0x90\n mov $2, %eax\n ret\n"
+    "self_back: movb $7, 4f + 1(%rip)\n4: jmp 5f\n5: mov $1, %eax\n ret\n.byte 0x90\n mov $2, "
+    "%eax\n ret\n"
     /* REP STOSB over the instruction that follows it */
     ".balign 64\n"
     "self_rep: mov $0x90, %al\n lea 6f(%rip), %rdi\n mov $5, %ecx\n rep stosb\n"

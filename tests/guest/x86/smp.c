@@ -5,7 +5,8 @@
 
 static volatile u32 ready, go;
 static u64 c8[2] __attribute__((aligned(16)));
-static volatile u32 counter, counter_inc, locked, plain, plain2, tickets, serving, in_section, broken;
+static volatile u32 counter, counter_inc, locked, plain, plain2, tickets, serving, in_section,
+    broken;
 static volatile u64 sum8;
 static u32 rounds;
 
@@ -282,7 +283,8 @@ void guest_main(void)
     for (u32 i = 0; i < cpu_count; i++)
         seen |= 1u << cpus[i].apic_id;
     check(seen, (1u << cpu_count) - 1, "APIC IDs");
-    rounds = cpu_count > 2 ? 100 : 500; /* more CPUs than the host has: locks wait for its scheduler */
+    rounds =
+        cpu_count > 2 ? 100 : 500; /* more CPUs than the host has: locks wait for its scheduler */
     all(atomics);
     check(counter_inc, rounds * cpu_count, "LOCK INC");
     check(counter, 3 * rounds * cpu_count, "LOCK ADD");

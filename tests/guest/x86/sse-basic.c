@@ -40,7 +40,8 @@ static u64 vector_of(void (*fn)(void *), void *p)
 
 static void availability(void)
 {
-    u64 cr0 = read_cr0() & ~(u64)(CR0_EM | CR0_TS | CR0_MP), cr4 = read_cr4() & ~(u64)(CR4_OSFXSR | CR4_OSXMMEXCPT);
+    u64 cr0 = read_cr0() & ~(u64)(CR0_EM | CR0_TS | CR0_MP),
+        cr4 = read_cr4() & ~(u64)(CR4_OSFXSR | CR4_OSXMMEXCPT);
     static const struct {
         void (*fn)(void *);
         const char *name;
@@ -142,7 +143,11 @@ static void images(void)
             check(memcmp(area + 160 + 16 * i, in + 2 * i, 16), 0, "FXSAVE: XMM%u", i);
     check(area[511], 0xcc, "FXSAVE leaves the rest alone");
     /* clobber all, restore */
-    asm volatile("fninit\n xorps %%xmm0, %%xmm0\n xorps %%xmm7, %%xmm7\n xorps %%xmm8, %%xmm8\n xorps %%xmm15, %%xmm15" : : : "memory");
+    asm volatile("fninit\n xorps %%xmm0, %%xmm0\n xorps %%xmm7, %%xmm7\n xorps %%xmm8, %%xmm8\n "
+                 "xorps %%xmm15, %%xmm15"
+                 :
+                 :
+                 : "memory");
     mxcsr = 0x1f80;
     do_ldmxcsr(&mxcsr);
     do_fxrstor(area);
@@ -174,18 +179,28 @@ static void images(void)
 static void sse_divide(void *p) { asm volatile("divps (%0), %%xmm0" : : "r"(p) : "memory"); }
 static void x87_divide(void *p)
 {
-    asm volatile("fninit\n movw $0x37b, (%0)\n fldcw (%0)\n fldz\n fld1\n fdivp\n fwait" : : "r"(p) : "memory");
+    asm volatile("fninit\n movw $0x37b, (%0)\n fldcw (%0)\n fldz\n fld1\n fdivp\n fwait"
+                 :
+                 : "r"(p)
+                 : "memory");
 }
 static void x87_plain(void *p)
 {
-    asm volatile("fninit\n movw $0x37b, (%0)\n fldcw (%0)\n fldz\n fld1\n fdivp\n fnstsw %%ax\n fnclex" : : "r"(p) : "memory", "rax");
+    asm volatile(
+        "fninit\n movw $0x37b, (%0)\n fldcw (%0)\n fldz\n fld1\n fdivp\n fnstsw %%ax\n fnclex"
+        :
+        : "r"(p)
+        : "memory", "rax");
 }
 
 static void unmasked(void)
 {
     u32 mxcsr = 0x1f80 & ~0x200u; /* divide by zero is not masked */
     memset(data, 0, 16);
-    asm volatile("mov $0x3f800000, %%eax\n movd %%eax, %%xmm0\n shufps $0, %%xmm0, %%xmm0" : : : "rax");
+    asm volatile("mov $0x3f800000, %%eax\n movd %%eax, %%xmm0\n shufps $0, %%xmm0, %%xmm0"
+                 :
+                 :
+                 : "rax");
     do_ldmxcsr(&mxcsr);
     check_not_tcg(vector_of(sse_divide, data), XM, "DIVPS by zero, not masked");
     u32 v[4];
@@ -196,7 +211,10 @@ static void unmasked(void)
     write_cr4(read_cr4() | CR4_OSXMMEXCPT);
     mxcsr = 0x1f80;
     do_ldmxcsr(&mxcsr);
-    asm volatile("mov $0x3f800000, %%eax\n movd %%eax, %%xmm0\n shufps $0, %%xmm0, %%xmm0" : : : "rax");
+    asm volatile("mov $0x3f800000, %%eax\n movd %%eax, %%xmm0\n shufps $0, %%xmm0, %%xmm0"
+                 :
+                 :
+                 : "rax");
     check(vector_of(sse_divide, data), NO_TRAP, "DIVPS by zero, masked");
     do_stmxcsr(&mxcsr);
     check(mxcsr, 0x1f84, "DIVPS by zero: flag");
@@ -205,22 +223,35 @@ static void unmasked(void)
     /* x87: the exception comes with the next waiting instruction, and not with FNSTSW, FNCLEX */
     check(vector_of(x87_divide, data), MF, "FDIV by zero, not masked");
     asm volatile("fnclex\n fninit");
-    check(vector_of(x87_plain, data), NO_TRAP, "FDIV by zero, cleared before a waiting instruction");
+    check(vector_of(x87_plain, data), NO_TRAP,
+          "FDIV by zero, cleared before a waiting instruction");
     asm volatile("fninit");
 }
 
 static void results(void)
 {
     u64 d;
-    asm volatile("mov $2, %%eax\n cvtsi2sd %%eax, %%xmm0\n sqrtsd %%xmm0, %%xmm0\n movq %%xmm0, %0" : "=r"(d) : : "rax");
+    asm volatile("mov $2, %%eax\n cvtsi2sd %%eax, %%xmm0\n sqrtsd %%xmm0, %%xmm0\n movq %%xmm0, %0"
+                 : "=r"(d)
+                 :
+                 : "rax");
     check(d, 0x3ff6a09e667f3bcd, "SQRTSD of 2");
     asm volatile("fld1\n fld1\n faddp\n fsqrt\n fstpl %0" : "=m"(d));
     check(d, 0x3ff6a09e667f3bcd, "FSQRT of 2");
-    u64 a[2] = {0x8000000000000001, 0x00ff00ff00ff00ff}, b[2] = {0x7fffffffffffffff, 0x0101010101010101}, r[2];
-    asm volatile("movups (%0), %%xmm1\n movups (%1), %%xmm2\n paddq %%xmm2, %%xmm1\n movups %%xmm1, (%2)" : : "r"(a), "r"(b), "r"(r) : "memory");
+    u64 a[2] = {0x8000000000000001, 0x00ff00ff00ff00ff},
+        b[2] = {0x7fffffffffffffff, 0x0101010101010101}, r[2];
+    asm volatile(
+        "movups (%0), %%xmm1\n movups (%1), %%xmm2\n paddq %%xmm2, %%xmm1\n movups %%xmm1, (%2)"
+        :
+        : "r"(a), "r"(b), "r"(r)
+        : "memory");
     check(r[0], 0, "PADDQ: low");
     check(r[1], 0x0200020002000200, "PADDQ: high");
-    asm volatile("movups (%0), %%xmm1\n movups (%1), %%xmm2\n pcmpeqb %%xmm2, %%xmm1\n pmovmskb %%xmm1, %%eax\n mov %%rax, %2" : : "r"(a), "r"(a), "m"(d) : "memory", "rax");
+    asm volatile("movups (%0), %%xmm1\n movups (%1), %%xmm2\n pcmpeqb %%xmm2, %%xmm1\n pmovmskb "
+                 "%%xmm1, %%eax\n mov %%rax, %2"
+                 :
+                 : "r"(a), "r"(a), "m"(d)
+                 : "memory", "rax");
     check(d & 0xffff, 0xffff, "PCMPEQB, PMOVMSKB");
     /* an SSE access over two pages, the second away: nothing is changed */
     asm volatile("comisd %%xmm0, %%xmm0\n pushf\n pop %0" : "=r"(d));

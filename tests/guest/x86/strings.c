@@ -6,7 +6,8 @@
 
 enum { BUF = 3 * PAGE };
 static u8 a[BUF] __attribute__((aligned(4096))), b[BUF] __attribute__((aligned(4096)));
-static u8 ra[BUF] __attribute__((aligned(8))), rb[BUF] __attribute__((aligned(8))); /* the same, by the reference */
+static u8 ra[BUF] __attribute__((aligned(8))),
+    rb[BUF] __attribute__((aligned(8))); /* the same, by the reference */
 static u8 code[16] __attribute__((aligned(16)));
 static u64 got_rax, got_rcx, got_rsi, got_rdi, got_flags;
 
@@ -82,20 +83,24 @@ static void moves(void)
         for (unsigned down = 0; down < 2; down++)
             for (unsigned li = 0; li < COUNT(lengths); li++)
                 for (unsigned si = 0; si < COUNT(starts); si++) {
-                    unsigned n = lengths[li], from = starts[si], to = starts[(si * 5 + li) % COUNT(starts)];
+                    unsigned n = lengths[li], from = starts[si],
+                             to = starts[(si * 5 + li) % COUNT(starts)];
                     u64 bytes = (u64)n * size;
                     if (down) {
                         from += PAGE;
                         to += PAGE;
                     }
                     int64_t step = down ? -(int64_t)size : (int64_t)size;
-                    if (from + bytes + 8 > BUF || to + bytes + 8 > BUF || (down && (bytes > from || bytes > to)))
+                    if (from + bytes + 8 > BUF || to + bytes + 8 > BUF ||
+                        (down && (bytes > from || bytes > to)))
                         continue;
                     /* MOVS between buffers, then within one (overlap, both ways) */
                     for (unsigned overlap = 0; overlap < 3; overlap++) {
                         fill();
-                        u8 *src = a + from, *dst = overlap ? a + from + (overlap == 1 ? size : 1) : b + to;
-                        u8 *rs = ra + from, *rd = overlap ? ra + from + (overlap == 1 ? size : 1) : rb + to;
+                        u8 *src = a + from,
+                           *dst = overlap ? a + from + (overlap == 1 ? size : 1) : b + to;
+                        u8 *rs = ra + from,
+                           *rd = overlap ? ra + from + (overlap == 1 ? size : 1) : rb + to;
                         if (overlap == 2 && n % 2)
                             dst -= 2, rd -= 2;
                         if (overlap && (dst < a || dst + bytes > a + BUF))
@@ -103,7 +108,8 @@ static void moves(void)
                         emit(0xf3, size, 0xa4);
                         run(0, n, (u64)src, (u64)dst, down, 0);
                         for (unsigned i = 0; i < n; i++)
-                            ref_store(rd + (int64_t)i * step, ref_load(rs + (int64_t)i * step, size), size);
+                            ref_store(rd + (int64_t)i * step,
+                                      ref_load(rs + (int64_t)i * step, size), size);
                         same(down ? "REP MOVS down" : "REP MOVS", size, n);
                         check(got_rcx, 0, "REP MOVS: RCX");
                         check(got_rsi, (u64)src + (u64)(n * step), "REP MOVS: RSI");
@@ -125,7 +131,9 @@ static void moves(void)
                     u64 want = 0x1122334455667788;
                     if (n) {
                         u64 last = ref_load(a + from + (int64_t)(n - 1) * step, size);
-                        want = size == 8 ? last : size == 4 ? last : (want & ~size_mask(8 * size)) | last;
+                        want = size == 8   ? last
+                               : size == 4 ? last
+                                           : (want & ~size_mask(8 * size)) | last;
                     }
                     check(got_rax, want, "REP LODS %u x %u", size, n);
                     check(got_rsi, (u64)a + from + (u64)(n * step), "REP LODS: RSI");
@@ -151,7 +159,8 @@ static void compares(void)
                     for (unsigned d = 0; d < 3; d++) { /* the difference: first, middle, none */
                         unsigned n = lengths[li], at = d == 0 ? 0 : d == 1 ? n / 2 : n;
                         int64_t step = down ? -(int64_t)size : (int64_t)size;
-                        u8 *src = a + (down ? BUF - 16 - 8 * 0 : 3), *dst = b + (down ? BUF - 24 : 5);
+                        u8 *src = a + (down ? BUF - 16 - 8 * 0 : 3),
+                           *dst = b + (down ? BUF - 24 : 5);
                         if ((u64)n * size + 64 > BUF)
                             continue;
                         memset(a, 0x41, BUF);
@@ -165,14 +174,18 @@ static void compares(void)
                         emit(ne ? 0xf2 : 0xf3, size, 0xa6);
                         run(0, n, (u64)src, (u64)dst, down, n ? 0 : ARITH);
                         unsigned done = at < n ? at + 1 : n;
-                        check(got_rcx, n - done, "REP%s CMPS %u x %u, at %u: RCX", ne ? "NE" : "E", size, n, at);
+                        check(got_rcx, n - done, "REP%s CMPS %u x %u, at %u: RCX", ne ? "NE" : "E",
+                              size, n, at);
                         check(got_rsi, (u64)src + (u64)(done * step), "REP CMPS: RSI");
                         check(got_rdi, (u64)dst + (u64)(done * step), "REP CMPS: RDI");
                         u32 want = ARITH;
                         if (n)
                             want = ref_add(ref_load(src + (int64_t)(done - 1) * step, size),
-                                           ref_load(dst + (int64_t)(done - 1) * step, size), 0, 8 * size, true).flags;
-                        check(got_flags & ARITH, want, "REP%s CMPS %u x %u, at %u: flags", ne ? "NE" : "E", size, n, at);
+                                           ref_load(dst + (int64_t)(done - 1) * step, size), 0,
+                                           8 * size, true)
+                                       .flags;
+                        check(got_flags & ARITH, want, "REP%s CMPS %u x %u, at %u: flags",
+                              ne ? "NE" : "E", size, n, at);
 
                         /* SCAS for RAX in b */
                         u64 key = 0x4141414141414141;
@@ -182,16 +195,21 @@ static void compares(void)
                                 (dst + (int64_t)at * step)[i] = ne ? 0x41 : 0x55;
                         emit(ne ? 0xf2 : 0xf3, size, 0xae);
                         run(key, n, 0, (u64)dst, down, n ? 0 : ARITH);
-                        check(got_rcx, n - done, "REP%s SCAS %u x %u, at %u: RCX", ne ? "NE" : "E", size, n, at);
+                        check(got_rcx, n - done, "REP%s SCAS %u x %u, at %u: RCX", ne ? "NE" : "E",
+                              size, n, at);
                         check(got_rdi, (u64)dst + (u64)(done * step), "REP SCAS: RDI");
                         if (n)
-                            want = ref_add(key, ref_load(dst + (int64_t)(done - 1) * step, size), 0, 8 * size, true).flags;
-                        check(got_flags & ARITH, want, "REP%s SCAS %u x %u, at %u: flags", ne ? "NE" : "E", size, n, at);
+                            want = ref_add(key, ref_load(dst + (int64_t)(done - 1) * step, size), 0,
+                                           8 * size, true)
+                                       .flags;
+                        check(got_flags & ARITH, want, "REP%s SCAS %u x %u, at %u: flags",
+                              ne ? "NE" : "E", size, n, at);
                     }
     }
 }
 
-/* ---- 32-bit addresses in 64-bit mode: ECX, ESI, EDI; upper halves are cleared if anything moved ---- */
+/* ---- 32-bit addresses in 64-bit mode: ECX, ESI, EDI; upper halves are cleared if anything moved
+ * ---- */
 
 static void address_sizes(void)
 {
@@ -204,8 +222,10 @@ static void address_sizes(void)
     check(got_rsi, (u64)a + 16, "32-bit addresses: RSI");
     check(got_rdi, (u64)b + 16, "32-bit addresses: RDI");
     /* a wrap of a 16-bit pointer, in real mode */
-    SNIPPET(wrap16, 16, "mov $0x2800, %ax\n mov %ax, %ds\n mov %ax, %es\n mov $0xfffe, %si\n mov $0x100, %di\n"
-                        "mov $4, %cx\n cld\n rep movsb\n mov $0xfffd, %di\n mov $6, %cx\n mov $0x77, %al\n rep stosb");
+    SNIPPET(wrap16, 16,
+            "mov $0x2800, %ax\n mov %ax, %ds\n mov %ax, %es\n mov $0xfffe, %si\n mov $0x100, %di\n"
+            "mov $4, %cx\n cld\n rep movsb\n mov $0xfffd, %di\n mov $6, %cx\n mov $0x77, %al\n rep "
+            "stosb");
     u8 *seg = (u8 *)0x28000;
     memset(seg, 0, 0x10000);
     seg[0xfffe] = 1;
@@ -260,14 +280,16 @@ static void restarts(void)
                     fill();
                     int64_t step = down ? -(int64_t)size : (int64_t)size;
                     /* starts in the middle page, reaches the next */
-                    u64 first = down ? PAGE + (u64)size * 50 + off : 2 * PAGE - (u64)size * 50 - off;
+                    u64 first =
+                        down ? PAGE + (u64)size * 50 + off : 2 * PAGE - (u64)size * 50 - off;
                     u64 w = FAR + first;
                     faults = 0;
                     emit(0xf3, size, op == 2 ? 0xaa : 0xa4);
                     u64 v = 0x0102030405060708, other = (u64)a + (down ? 2 * PAGE + 512 : 64);
                     run(v, n, op == 1 ? w : other, op == 1 ? other : w, down, 0);
                     for (unsigned i = 0; i < n; i++) {
-                        u8 *rw = rb + first + (int64_t)i * step, *ro = ra + (other - (u64)a) + (int64_t)i * step;
+                        u8 *rw = rb + first + (int64_t)i * step,
+                           *ro = ra + (other - (u64)a) + (int64_t)i * step;
                         if (op == 2)
                             ref_store(rw, v, size);
                         else if (op == 0)
@@ -279,12 +301,15 @@ static void restarts(void)
                     check(faults, 1, "REP with a fault: faults, op %u", op);
                     check(got_rcx, 0, "REP with a fault: RCX at the end");
                     u64 at = op == 1 ? fault_rsi : fault_rdi, done = n - fault_rcx;
-                    check(at, w + done * (u64)step, "REP with a fault: pointer agrees with RCX (op %u size %u)", op, size);
+                    check(at, w + done * (u64)step,
+                          "REP with a fault: pointer agrees with RCX (op %u size %u)", op, size);
                     check(fault_rip, (u64)code, "REP with a fault: RIP at the prefix");
                     /* the element that faulted touches the page that was away */
                     u64 lo = down ? FAR : FAR + 2 * PAGE;
-                    check(at + size > lo && at < lo + PAGE, true, "REP with a fault: element at %lx", at);
-                    check(fault_cr2 >= lo && fault_cr2 < lo + PAGE, true, "REP with a fault: CR2 %lx", fault_cr2);
+                    check(at + size > lo && at < lo + PAGE, true,
+                          "REP with a fault: element at %lx", at);
+                    check(fault_cr2 >= lo && fault_cr2 < lo + PAGE, true,
+                          "REP with a fault: CR2 %lx", fault_cr2);
                 }
     trap_handlers[PFV] = NULL;
     pdpt_host[FAR >> 30] = 0;

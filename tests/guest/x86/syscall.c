@@ -10,20 +10,24 @@ SNIPPET(call_64, 64,
         "mov $0x1234, %ebx\n pushf\n orl $0x0cd5, (%rsp)\n popf\n syscall\n"
         "1: mov %rcx, %r8\n pushf\n pop %r9\n mov %cs, %r12d\n mov %ss, %r13d\n int $0xf0\n"
         ".org call_64 + 0x400\n"
-        "mov %rcx, %r14\n mov %r11, %r15\n pushf\n pop %r10\n mov %cs, %esi\n mov %ss, %edi\n sysretq\n");
-SNIPPET(sysret_32, 64, "mov $0x10400, %ecx\n mov $0x202, %r11d\n sysretl\n .org sysret_32 + 0x400\n"
-                       "mov %cs, %esi\n mov %ss, %edi\n .byte 0x40\n"); /* INC EAX there: 32-bit code */
+        "mov %rcx, %r14\n mov %r11, %r15\n pushf\n pop %r10\n mov %cs, %esi\n mov %ss, %edi\n "
+        "sysretq\n");
+SNIPPET(sysret_32, 64,
+        "mov $0x10400, %ecx\n mov $0x202, %r11d\n sysretl\n .org sysret_32 + 0x400\n"
+        "mov %cs, %esi\n mov %ss, %edi\n .byte 0x40\n"); /* INC EAX there: 32-bit code */
 SNIPPET(sysret_bad, 64, "mov $0x800000000000, %rcx\n mov $0x2, %r11d\n sysretq");
 SNIPPET(compat_syscall, 32, "syscall");
 SNIPPET(enter_64, 64, "mov $0x77, %ebp\n sysenter");
-SNIPPET(enter_kernel, 64, "mov %rsp, %r14\n mov %cs, %esi\n mov %ss, %edi\n pushf\n pop %r10\n int $0xf0");
+SNIPPET(enter_kernel, 64,
+        "mov %rsp, %r14\n mov %cs, %esi\n mov %ss, %edi\n pushf\n pop %r10\n int $0xf0");
 SNIPPET(exit_64, 64, "mov $0x10100, %edx\n mov $0x2fff0, %ecx\n sysexitq\n .org exit_64 + 0x100\n"
                      "mov %cs, %esi\n mov %ss, %edi\n push %rsi\n");
 SNIPPET(exit_32, 64, "mov $0x10100, %edx\n mov $0x2fff0, %ecx\n sysexitl\n .org exit_32 + 0x100\n"
                      "mov %cs, %esi\n mov %ss, %edi\n .byte 0x40\n");
 SNIPPET(enter_32, 32, "mov $0x77, %ebp\n sysenter");
-SNIPPET(exit_prot, 32, "mov $0x10100, %edx\n mov $0x2fff0, %ecx\n sysexit\n .org exit_prot + 0x100\n"
-                       "mov %cs, %esi\n mov %ss, %edi\n push %esi");
+SNIPPET(exit_prot, 32,
+        "mov $0x10100, %edx\n mov $0x2fff0, %ecx\n sysexit\n .org exit_prot + 0x100\n"
+        "mov %cs, %esi\n mov %ss, %edi\n push %esi");
 SNIPPET(nothing, 64, "nop");
 SNIPPET(nothing32, 32, "nop");
 
@@ -113,9 +117,12 @@ static void sysenter(void)
             vm.r[RAX] = 5;
             vm_load(wide ? exit_64 : exit_32, wide ? exit_64_end : exit_32_end);
             vm_go();
-            check(vm.vector, VEC_DONE, "SYSEXIT %u: vector (RIP %lx, error %lx)", wide, vm.rip, vm.error);
-            check(vm.r[RSI], (wide ? SEL_SYSENTER + 32 : SEL_SYSENTER + 16) | 3u, "SYSEXIT %u: CS", wide);
-            check(vm.r[RDI], (wide ? SEL_SYSENTER + 40 : SEL_SYSENTER + 24) | 3u, "SYSEXIT %u: SS", wide);
+            check(vm.vector, VEC_DONE, "SYSEXIT %u: vector (RIP %lx, error %lx)", wide, vm.rip,
+                  vm.error);
+            check(vm.r[RSI], (wide ? SEL_SYSENTER + 32 : SEL_SYSENTER + 16) | 3u, "SYSEXIT %u: CS",
+                  wide);
+            check(vm.r[RDI], (wide ? SEL_SYSENTER + 40 : SEL_SYSENTER + 24) | 3u, "SYSEXIT %u: SS",
+                  wide);
             check(vm.r[RSP], wide ? 0x2ffe8 : 0x2fff0, "SYSEXIT %u: RSP", wide);
             check(vm.r[RAX], wide ? 5 : 6, "SYSEXIT %u: width of the code", wide);
         }
@@ -144,8 +151,9 @@ static void sysenter(void)
 }
 
 SNIPPET(int80, 64, "mov $42, %eax\n stc\n int $0x80");
-SNIPPET(iret_user, 64, "push $0x3b\n push $0x2f000\n push $0x246\n push $0x43\n push $0x10100\n iretq\n"
-                       ".org iret_user + 0x100\n mov %cs, %esi\n pushf\n pop %rdi\n");
+SNIPPET(iret_user, 64,
+        "push $0x3b\n push $0x2f000\n push $0x246\n push $0x43\n push $0x10100\n iretq\n"
+        ".org iret_user + 0x100\n mov %cs, %esi\n pushf\n pop %rdi\n");
 
 static void others(void)
 {
@@ -161,10 +169,11 @@ static void others(void)
     check(vm.cs, SEL_UCODE32, "compatibility mode, ring 3: CS");
     static u64 one[2] = {0x1111, 0x1112}, two[2] = {0x2222, 0x2223};
     /* vm_enter() loads null selectors, which may clear the bases: set them within. */
-    SNIPPET(set_bases, 64, "mov %r8, %rax\n mov %r8, %rdx\n shr $32, %rdx\n mov $0xc0000101, %ecx\n wrmsr\n"
-                           "mov %r9, %rax\n mov %r9, %rdx\n shr $32, %rdx\n mov $0xc0000102, %ecx\n wrmsr\n"
-                           "mov $0xc0000100, %ecx\n wrmsr\n"
-                           "swapgs\n mov %gs:0, %rax\n swapgs\n mov %gs:0, %rbx\n mov %fs:8, %rdx\n");
+    SNIPPET(set_bases, 64,
+            "mov %r8, %rax\n mov %r8, %rdx\n shr $32, %rdx\n mov $0xc0000101, %ecx\n wrmsr\n"
+            "mov %r9, %rax\n mov %r9, %rdx\n shr $32, %rdx\n mov $0xc0000102, %ecx\n wrmsr\n"
+            "mov $0xc0000100, %ecx\n wrmsr\n"
+            "swapgs\n mov %gs:0, %rax\n swapgs\n mov %gs:0, %rbx\n mov %fs:8, %rdx\n");
     vm_setup(VM_LONG);
     vm.r[8] = (u64)one;
     vm.r[9] = (u64)two;

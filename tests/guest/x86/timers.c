@@ -67,7 +67,8 @@ static void compare(void)
         if (r[0] && r[1] && r[2]) {
             u64 hz = (u64)r[2] * r[1] / r[0];
             u64 ns = tsc * 1000 / (hz / 1000000);
-            check(ns > pit_ns / 2 && ns < pit_ns * 2, true, "TSC by CPUID: %lu ns, 8254: %lu ns", ns, pit_ns);
+            check(ns > pit_ns / 2 && ns < pit_ns * 2, true, "TSC by CPUID: %lu ns, 8254: %lu ns",
+                  ns, pit_ns);
         }
     }
     if (has_hpet) {
@@ -76,7 +77,8 @@ static void compare(void)
     }
     if (has_pm) {
         u64 ns = ((inl(0x608) - pm0) & 0xffffff) * 1000000000ull / 3579545;
-        check(ns > pit_ns / 2 && ns < pit_ns * 2, true, "PM timer: %lu ns, 8254: %lu ns", ns, pit_ns);
+        check(ns > pit_ns / 2 && ns < pit_ns * 2, true, "PM timer: %lu ns, 8254: %lu ns", ns,
+              pit_ns);
     }
     /* local APIC timer against the 8254 */
     lapic_enable();

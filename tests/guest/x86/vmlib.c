@@ -6,7 +6,8 @@
 void vm_enter(void); /* vm.S */
 
 const char *const vm_names[VM_KINDS] = {
-    "real", "16-bit", "32-bit", "32-bit ring 3", "v86", "compat", "compat ring 3", "64-bit", "64-bit ring 3",
+    "real",   "16-bit",        "32-bit", "32-bit ring 3", "v86",
+    "compat", "compat ring 3", "64-bit", "64-bit ring 3",
 };
 
 void vm_setup(VmKind kind)
