@@ -85,7 +85,7 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
         if (key == ESCAPE)
             data[left++] = key;
         else if (key == 'x')
-            vmr_machine_end(c->machine, 0, NULL);
+            vmr_machine_leave(c->machine, 0, NULL);
         else if (key == 'b')
             vmr_chardev_event(c, VMR_CHARDEV_BREAK);
         else if (key == 'h' || key == '?')

@@ -26,6 +26,10 @@ const VmrOption vmr_options[] = {
     {"trace", VMR_OPT_TRACE, "CATS[:FILE]",
      "log io, irq, dma, exit, insn, device, guest-error, unassigned, exception; 'all' is all but "
      "insn; @NAME limits it to a device"},
+    {"save", VMR_OPT_SAVE, "FILE",
+     "save the whole machine there when the run is ended from outside: by Ctrl-A x, a signal, the "
+     "monitor's quit, or --time-limit"},
+    {"restore", VMR_OPT_RESTORE, "FILE", "go on with a machine that was saved, instead of a reset"},
     {"time-limit", VMR_OPT_TIME_LIMIT, "SECONDS", "stop after so much host time, with status 124"},
     {"stats", VMR_OPT_STATS, NULL, "at the end, on standard error: instructions, exits, time"},
     {"version", VMR_OPT_VERSION, NULL, "print the version"},

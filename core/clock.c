@@ -69,6 +69,14 @@ void vmr_clock_stop(VmrMachine *m)
     vmr_timers_clock_changed(m->priv->timers);
 }
 
+void vmr_clock_set(VmrMachine *m, int64_t t)
+{
+    if (m->priv->clock_running)
+        return;
+    set(m, t, 0, false);
+    vmr_timers_clock_changed(m->priv->timers);
+}
+
 int64_t vmr_clock_wall(void)
 {
     return ns(CLOCK_REALTIME);

@@ -112,6 +112,34 @@ void vmr_irq_redrive(VmrMachine *m)
     }
 }
 
+bool vmr_irq_level(VmrIrq irq)
+{
+    return irq.sink && __atomic_load_n(&irq.sink->level, __ATOMIC_RELAXED);
+}
+
+void vmr_irq_preset(VmrIrq irq, bool level)
+{
+    if (irq.sink)
+        __atomic_store_n(&irq.sink->level, level, __ATOMIC_RELAXED);
+}
+
+void vmr_irq_settle(VmrMachine *m)
+{
+    for (unsigned i = 0; i < m->priv->irq_inputs->len; i++)
+        ((Input *)m->priv->irq_inputs->pdata[i])->asserted = 0;
+    for (unsigned i = 0; i < m->priv->irq_sinks->len; i++) {
+        const VmrIrqSink *sink = m->priv->irq_sinks->pdata[i];
+        for (unsigned k = 0; k < sink->count; k++)
+            sink->targets[k].input->asserted += sink->level != sink->targets[k].inverted;
+    }
+    for (unsigned i = 0; i < m->priv->irq_inputs->len; i++) {
+        Input *in = m->priv->irq_inputs->pdata[i];
+        in->level = in->asserted > 0;
+        if (!in->to.device)
+            vmr_pin_preset(&in->to, in->level);
+    }
+}
+
 void vmr_irq_free_all(VmrMachine *m)
 {
     g_clear_pointer(&m->priv->irq_inputs, g_ptr_array_unref);

@@ -8,6 +8,7 @@
 #include "chardev.h"
 #include "display.h"
 #include "runtime.h"
+#include "state.h"
 
 #include <glib-unix.h>
 #include <signal.h>
@@ -131,6 +132,7 @@ void vmr_machine_free(VmrMachine *m)
     }
     if (m->vm)
         m->accel->vm_free(m->vm);
+    m->vm = NULL;
     g_clear_pointer(&m->realize_order, g_ptr_array_unref);
     g_clear_pointer(&m->devices, g_ptr_array_unref);
     g_clear_pointer(&m->ram_ranges, g_array_unref);
@@ -147,6 +149,8 @@ void vmr_machine_free(VmrMachine *m)
         g_main_context_unref(p->context);
         g_mutex_clear(&p->request_lock);
         g_free(p->end_message);
+        g_free(p->save_path);
+        vmr_snapshot_free(p->restore);
         g_free(p->pin_levels);
         g_free(p);
     }
@@ -204,22 +208,32 @@ static void tell_main_loop(VmrMachine *m)
     g_main_context_wakeup(m->priv->context);
 }
 
-void vmr_machine_end(VmrMachine *m, int status, const char *format, ...)
+static void end(VmrMachine *m, int status, bool by_user, char *message)
 {
     struct VmrMachinePrivate *p = m->priv;
     g_mutex_lock(&p->request_lock);
     if (!p->end_wanted) {
         p->end_wanted = true;
+        p->end_by_user = by_user;
         p->end_status = status;
-        if (format) {
-            va_list args;
-            va_start(args, format);
-            p->end_message = g_strdup_vprintf(format, args);
-            va_end(args);
-        }
+        p->end_message = g_steal_pointer(&message);
     }
     g_mutex_unlock(&p->request_lock);
+    g_free(message);
     tell_main_loop(m);
+}
+
+void vmr_machine_end(VmrMachine *m, int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    end(m, status, false, format ? g_strdup_vprintf(format, args) : NULL);
+    va_end(args);
+}
+
+void vmr_machine_leave(VmrMachine *m, int status, const char *message)
+{
+    end(m, status, true, g_strdup(message));
 }
 
 void vmr_machine_request(VmrMachine *m, VmrRequest request, uint32_t code)
@@ -282,10 +296,7 @@ typedef struct EndSource {
 static gboolean end_now(gpointer data)
 {
     EndSource *e = data;
-    if (e->message)
-        vmr_machine_end(e->machine, e->status, "%s", e->message);
-    else
-        vmr_machine_end(e->machine, e->status, NULL);
+    vmr_machine_leave(e->machine, e->status, e->message);
     return G_SOURCE_CONTINUE;
 }
 
@@ -301,6 +312,54 @@ static GSource *end_source(VmrMachine *m, GSource *source, int status, const cha
 void vmr_machine_set_time_limit(VmrMachine *m, double seconds)
 {
     m->priv->time_limit = seconds;
+}
+
+void vmr_machine_set_save(VmrMachine *m, const char *path)
+{
+    g_free(m->priv->save_path);
+    m->priv->save_path = g_strdup(path);
+}
+
+bool vmr_machine_set_restore(VmrMachine *m, const char *path, GError **error)
+{
+    m->priv->restore = vmr_snapshot_open(m, path, error);
+    return m->priv->restore;
+}
+
+/* Power-on, or what a file has; false: the machine is told to end. */
+static bool begin(VmrMachine *m)
+{
+    struct VmrMachinePrivate *p = m->priv;
+    GError *error = NULL;
+    if (!p->restore) {
+        vmr_machine_reset(m, VMR_RESET_COLD);
+        return true;
+    }
+    bool ok = vmr_snapshot_apply(p->restore, m, &error);
+    g_clear_pointer(&p->restore, vmr_snapshot_free);
+    if (!ok) {
+        vmr_machine_end(m, 1, "%s", error->message);
+        g_error_free(error);
+        return false;
+    }
+    p->resume_devices = true;
+    return true;
+}
+
+/* What the user ended is not lost, if he said where to put it.  The machine is paused. */
+static void save_at_end(VmrMachine *m)
+{
+    struct VmrMachinePrivate *p = m->priv;
+    GError *error = NULL;
+    if (!p->save_path || !p->end_by_user)
+        return;
+    if (vmr_snapshot_save(m, p->save_path, &error)) {
+        vmr_core_log(VMR_LOG_INFO, "the machine is saved in %s", p->save_path);
+        return;
+    }
+    vmr_core_log(VMR_LOG_ERROR, "%s", error->message);
+    g_error_free(error);
+    p->end_status = 1;
 }
 
 static void source_end(gpointer source)
@@ -347,19 +406,25 @@ int vmr_machine_run(VmrMachine *m)
         vmr_chardevs_close(m, 0);
         return 1;
     }
-    vmr_machine_reset(m, VMR_RESET_COLD);
-    if (!vmr_cpus_start(m, &error)) {
+    bool good = begin(m);
+    if (good && !vmr_cpus_start(m, &error)) {
         vmr_machine_end(m, 1, "%s", error->message);
         g_error_free(error);
     }
     p->run_start = g_get_monotonic_time();
-    p->pause_depth = 0; /* no resume(): no device was told to pause */
-    vmr_clock_start(m);
-    vmr_cpus_unpark(m);
+    if (p->resume_devices) {
+        vmr_machine_resume(m); /* it was paused when it was saved */
+    } else {
+        p->pause_depth = 0; /* no resume(): no device was told to pause */
+        vmr_clock_start(m);
+        vmr_cpus_unpark(m);
+    }
     GPtrArray *sources = end_sources(m);
     while (!carry_out(m))
         g_main_context_iteration(p->context, TRUE);
     bool stopped = vmr_machine_pause(m);
+    if (stopped && good)
+        save_at_end(m);
     p->run_time = g_get_monotonic_time() - p->run_start;
     vmr_displays_close(m);
     vmr_displays_dump(m);

@@ -94,6 +94,11 @@ bool vmr_machine_pause(VmrMachine *machine);
 void vmr_machine_resume(VmrMachine *machine);
 /* Before vmr_machine_run: end with 124 after so many seconds of host time. */
 void vmr_machine_set_time_limit(VmrMachine *machine, double seconds);
+/* Before vmr_machine_run: when the user ends the run, write the machine to this file. */
+void vmr_machine_set_save(VmrMachine *machine, const char *path);
+/* Before vmr_machine_run, after vmr_machine_realize: start from this file instead of a reset.  It is
+   read and checked at once. */
+bool vmr_machine_set_restore(VmrMachine *machine, const char *path, GError **error);
 /* Count time per device; set before the vCPUs start. */
 extern bool vmr_stats_enabled;
 /* After vmr_machine_run. */

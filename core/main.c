@@ -17,7 +17,7 @@
 enum { STATUS_OK = 0, STATUS_USAGE = 2 };
 
 typedef struct Arguments {
-    const char *machine, *list, *describe, *trace;
+    const char *machine, *list, *describe, *trace, *save, *restore;
     bool do_list, check, json, stats, version, help, man;
     double time_limit; /* 0: none */
     GPtrArray *sets;   /* char *, owned */
@@ -94,6 +94,12 @@ static bool apply(Arguments *a, VmrOptionId id, const char *value)
     case VMR_OPT_TRACE:
         a->trace = value;
         break;
+    case VMR_OPT_SAVE:
+        a->save = value;
+        break;
+    case VMR_OPT_RESTORE:
+        a->restore = value;
+        break;
     case VMR_OPT_TIME_LIMIT: {
         char *end;
         a->time_limit = g_ascii_strtod(value, &end);
@@ -162,12 +168,15 @@ static int run(const Arguments *a, const VmrConfig *config, const char *file, Vm
         return STATUS_OK;
     }
     vmr_stats_enabled = a->stats;
-    if ((a->trace && !vmr_trace_setup(a->trace, &error)) || !vmr_machine_realize(machine, &error)) {
+    if ((a->trace && !vmr_trace_setup(a->trace, &error)) || !vmr_machine_realize(machine, &error) ||
+        (a->restore && !vmr_machine_set_restore(machine, a->restore, &error))) {
         fprintf(stderr, "%s%s\n", strstr(error->message, ": [") ? "" : "vmrun: ", error->message);
         g_clear_error(&error);
     } else {
         if (a->time_limit > 0)
             vmr_machine_set_time_limit(machine, a->time_limit);
+        if (a->save)
+            vmr_machine_set_save(machine, a->save);
         status = vmr_machine_run(machine);
         if (a->stats)
             vmr_machine_print_stats(machine, stderr);

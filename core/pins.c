@@ -76,6 +76,19 @@ static void machine_line(void *opaque, unsigned line, bool level)
     }
 }
 
+/* As a change, but nothing that happens on an edge. */
+void vmr_pin_preset(const VmrIrqInput *to, bool level)
+{
+    if (to->core_changed == machine_line) {
+        VmrMachine *m = to->opaque;
+        m->priv->pin_levels[to->n] = level;
+    } else {
+        VmrCpu *cpu = to->opaque;
+        cpu->machine->priv->pin_levels[LINES + PINS * cpu->index + to->n] = level;
+    }
+    to->core_changed(to->opaque, to->n, level);
+}
+
 static bool index_of(const char *const *names, const char *name, uint32_t *n)
 {
     for (*n = 0; names[*n]; ++*n)

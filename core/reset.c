@@ -15,9 +15,8 @@ static void phase(VmrMachine *m, VmrResetPhase p, VmrResetKind kind)
     }
 }
 
-void vmr_machine_reset(VmrMachine *m, VmrResetKind kind)
+static void enter_and_hold(VmrMachine *m, VmrResetKind kind)
 {
-    vmr_domain_lock_urgent(m->domain);
     phase(m, VMR_RESET_ENTER, kind);
     for (unsigned i = 0; i < m->cpu_count; i++) {
         VmrCpu *cpu = &m->cpus[i];
@@ -31,6 +30,17 @@ void vmr_machine_reset(VmrMachine *m, VmrResetKind kind)
     }
     phase(m, VMR_RESET_HOLD, kind);
     vmr_irq_redrive(m);
+}
+
+void vmr_machine_reset_for_load(VmrMachine *m)
+{
+    enter_and_hold(m, VMR_RESET_COLD);
+}
+
+void vmr_machine_reset(VmrMachine *m, VmrResetKind kind)
+{
+    vmr_domain_lock_urgent(m->domain);
+    enter_and_hold(m, kind);
     phase(m, VMR_RESET_EXIT, kind);
     vmr_domain_unlock(m->domain);
 }

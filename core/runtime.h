@@ -31,6 +31,13 @@ unsigned vmr_reader_retire(VmrMap *map);
 /* ---- IRQ lines -------------------------------------------------------- */
 
 void vmr_irq_free_all(VmrMachine *machine);
+/* For loading a state: the level of an output; set it without a word to anybody; and when all
+   are set, tell the pins of vCPUs and the machine's lines.  Devices hear nothing: they have the
+   levels of their inputs in their own state.  [io] */
+bool vmr_irq_level(VmrIrq irq);
+void vmr_irq_preset(VmrIrq irq, bool level);
+void vmr_irq_settle(VmrMachine *machine);
+void vmr_pin_preset(const VmrIrqInput *to, bool level);
 
 /* ---- clock and timers ------------------------------------------------- */
 
@@ -38,6 +45,7 @@ typedef struct VmrTimers VmrTimers;
 
 void vmr_clock_start(VmrMachine *machine);
 void vmr_clock_stop(VmrMachine *machine);
+void vmr_clock_set(VmrMachine *machine, int64_t t); /* while it stands */
 int64_t vmr_clock_wall(void);
 /* The host's CLOCK_MONOTONIC at which guest-virtual time `t` is reached; INT64_MAX: never. */
 int64_t vmr_clock_host_deadline(VmrMachine *machine, int64_t t);
@@ -93,6 +101,8 @@ const char *vmr_machine_value_text(VmrMachine *machine, const char *section, con
 /* ---- the machine ------------------------------------------------------ */
 
 void vmr_pins_init(VmrMachine *machine);
+/* Phases ENTER and HOLD of a cold reset: what comes next is loaded.  [io] */
+void vmr_machine_reset_for_load(VmrMachine *machine);
 
 struct VmrMachinePrivate {
     GMainContext *context;
@@ -122,8 +132,13 @@ struct VmrMachinePrivate {
     GMutex request_lock;
     bool request_pending; /* atomic: vCPUs wait for the main loop */
     bool reset_wanted, end_wanted;
+    bool end_by_user; /* rather than by the guest or an error */
     int end_status;
     char *end_message;
+
+    char *save_path;             /* --save, or NULL */
+    struct VmrSnapshot *restore; /* --restore, until the run begins */
+    bool resume_devices;         /* at the start: the machine comes from a file */
 
     bool exit_on_reset, reset_on_crash; /* [machine] on-reset, on-crash */
 
@@ -135,5 +150,7 @@ struct VmrMachinePrivate {
 /* End with this exit status, as the first who wants an end says.  [any] */
 G_GNUC_PRINTF(3, 4)
 void vmr_machine_end(VmrMachine *machine, int status, const char *format, ...);
+/* The same, by the user: a machine with --save is saved.  message may be NULL.  [any] */
+void vmr_machine_leave(VmrMachine *machine, int status, const char *message);
 
 #endif

@@ -23,6 +23,8 @@ need_build_packages() {
     need pkg-config has pkg-config
     need libglib2.0-dev pkg-config --exists glib-2.0 gmodule-2.0 gio-unix-2.0
     need libpng-dev pkg-config --exists libpng
+    need libzstd-dev pkg-config --exists libzstd
+    need libjson-glib-dev pkg-config --exists json-glib-1.0
     need python3 has python3
     need meson has meson
     need ninja-build has ninja
