@@ -252,11 +252,23 @@ bool x86_cond(const X86Cpu *c, unsigned cond); /* 0..15 as in Jcc */
 bool x86_raise(X86Cpu *c, unsigned vector);
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error);
 static inline bool x86_gp(X86Cpu *c, uint32_t error) { return x86_raise_error(c, EXC_GP, error); }
+/* Is a linear address canonical in this paging mode? */
+static inline bool x86_canonical(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (c->cr4 & CR4_LA57 ? 56 : 47);
+    return top == 0 || top == -1;
+}
+/* May a base (MSRs, descriptor tables, FS and GS) hold it?  That goes by what the CPU has. */
+static inline bool x86_canonical_base(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (X86_FEATURE(c, 7_ECX, 16) ? 56 : 47);
+    return top == 0 || top == -1;
+}
 /* The operand of FXSAVE and like is not aligned: an address that is not canonical goes first. */
 static inline bool x86_misaligned(X86Cpu *c, uint64_t addr)
 {
     x86_gp(c, 0);
-    c->exc_canonical = (int64_t)(addr << 16) >> 16 != (int64_t)addr;
+    c->exc_canonical = !x86_canonical(c, addr);
     return false;
 }
 static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
@@ -310,18 +322,6 @@ static inline bool x86_protected(const X86Cpu *c)
 }
 static inline bool x86_real(const X86Cpu *c) { return !(c->cr0 & CR0_PE); }
 
-/* Is a linear address canonical in this paging mode? */
-static inline bool x86_canonical(const X86Cpu *c, uint64_t v)
-{
-    int64_t top = (int64_t)v >> (c->cr4 & CR4_LA57 ? 56 : 47);
-    return top == 0 || top == -1;
-}
-/* May a base (MSRs, descriptor tables, FS and GS) hold it?  That goes by what the CPU has. */
-static inline bool x86_canonical_base(const X86Cpu *c, uint64_t v)
-{
-    int64_t top = (int64_t)v >> (X86_FEATURE(c, 7_ECX, 16) ? 56 : 47);
-    return top == 0 || top == -1;
-}
 static inline unsigned x86_phys_bits(const X86Cpu *c)
 {
     return X86_FEATURE(c, 81_EDX, 29) ? 40 : X86_FEATURE(c, 1_EDX, 6) || X86_FEATURE(c, 1_EDX, 17) ? 36 : 32;
