@@ -58,7 +58,7 @@ X86_OP2S(X)
     X(mov_from_dr) X(mov_to_dr) X(clts) X(lmsw) X(smsw) X(lgdt) X(lidt) X(sgdt) X(sidt) X(lldt)    \
     X(ltr) X(sldt) X(str) X(lar) X(lsl) X(verr) X(verw) X(invlpg) X(invpcid) X(wbinvd) X(swapgs)   \
     X(syscall) X(sysret) X(sysenter) X(sysexit) X(xgetbv) X(xsetbv) X(clac) X(stac) X(fsgsbase)    \
-    X(rsm)
+    X(rsm) X(pkru)
 #define X(n) X86Helper x86_h_##n;
 X86_HELPERS(X)
 #undef X
