@@ -45,7 +45,7 @@ const VmrX86Feature vmr_x86_features[] = {
     F(1_ECX, 3, "monitor", YES, NULL, "MONITOR, MWAIT"),
     F(1_ECX, 9, "ssse3", YES, "pni", "SSSE3"),
     F(1_ECX, 12, "fma", NO, "avx", "fused multiply-add"),
-    F(1_ECX, 13, "cx16", YES, "lm", "CMPXCHG16B"),
+    F(1_ECX, 13, "cx16", YES, "lm cx8", "CMPXCHG16B"),
     F(1_ECX, 17, "pcid", YES, "lm", "process-context identifiers"),
     F(1_ECX, 19, "sse4_1", YES, "ssse3", "SSE4.1"),
     F(1_ECX, 20, "sse4_2", YES, "sse4_1", "SSE4.2, CRC32"),
