@@ -5,6 +5,7 @@
 #include "core/chardev.h"
 #include "core/display.h"
 #include "core/cli.h"
+#include "core/drive.h"
 #include "core/json.h"
 #include "core/loader.h"
 #include "core/options.h"
@@ -228,6 +229,10 @@ int vmr_describe(const char *name, bool json, FILE *to)
     if (strcmp(name, "display") == 0) {
         table("backend", name, "where a screen is shown: [display NAME]", NULL,
               vmr_display_properties, json, to);
+        return 0;
+    }
+    if (strcmp(name, "drive") == 0) {
+        table("backend", name, "a disk image: [drive NAME]", NULL, vmr_drive_properties, json, to);
         return 0;
     }
     for (unsigned i = 0; vmr_chardev_classes[i]; i++) {

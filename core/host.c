@@ -3,6 +3,7 @@
  */
 #include "chardev.h"
 #include "display.h"
+#include "drive.h"
 #include "runtime.h"
 
 #include <string.h>
@@ -161,6 +162,9 @@ const VmrHost *vmr_host_table(void)
         .region_map = vmr_host_region_map,
         .region_placed = vmr_host_region_placed,
         .display_attach = vmr_display_host_attach,
+        .drive_attach = vmr_drive_host_attach,
+        .drive_submit = vmr_drive_host_submit,
+        .drive_drain = vmr_drive_host_drain,
     };
     return &table;
 }

@@ -147,6 +147,7 @@ static void list_backends(const List *l)
               "section", "chardev");
     entry(l, "backend", "display", "where a screen is shown: a picture, a text or the terminal",
           "section", "display");
+    entry(l, "backend", "drive", "a disk image: a file or a block device", "section", "drive");
 }
 
 int vmr_list(const char *what, bool json, FILE *to)

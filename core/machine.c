@@ -7,6 +7,7 @@
  */
 #include "chardev.h"
 #include "display.h"
+#include "drive.h"
 #include "monitor.h"
 #include "runtime.h"
 #include "state.h"
@@ -42,6 +43,7 @@ bool vmr_machine_init_runtime(VmrMachine *m, uint64_t memory_bytes, GError **err
     p->irq_sinks = g_ptr_array_new_with_free_func(g_free);
     p->chardevs = g_ptr_array_new();
     p->displays = g_ptr_array_new();
+    p->drives = g_ptr_array_new();
     p->values = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     m->ram.fd = -1;
     m->domain = vmr_domain_new("devices", p->context);
@@ -128,6 +130,7 @@ void vmr_machine_free(VmrMachine *m)
         vmr_chardevs_close(m, 0);
         vmr_chardevs_free(m);
         vmr_displays_free(m);
+        vmr_drives_free(m);
     }
     for (unsigned i = 0; m->cpus && i < m->cpu_count; i++) {
         if (m->cpus[i].acpu)

@@ -4,6 +4,7 @@
 #include "core/chardev.h"
 #include "core/display.h"
 #include "core/cli.h"
+#include "core/drive.h"
 #include "core/options.h"
 #include "core/properties.h"
 
@@ -109,6 +110,7 @@ void vmr_print_man(FILE *to)
     keys(to, "[display NAME]",
          "Where a screen is shown. Files are written at the end, and when SIGUSR2 comes.",
          vmr_display_properties);
+    keys(to, "[drive NAME]", "A disk image, for a device that has a disk.", vmr_drive_properties);
 
     heading(to, "EXIT STATUS");
     item(to, "0", NULL,

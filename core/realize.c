@@ -5,6 +5,7 @@
  * a region whose size its device finds out.  What was realized is unrealized in
  * reverse, then.
  */
+#include "core/drive.h"
 #include "core/wire.h"
 
 #include <string.h>
@@ -224,7 +225,7 @@ bool vmr_machine_realize(VmrMachine *m, GError **error)
     }
     if (m->accel_note)
         vmr_core_log(VMR_LOG_INFO, "%s", m->accel_note);
-    if (!add_ram(m, error))
+    if (!vmr_drives_open(m, error) || !add_ram(m, error))
         return false;
     if (!realize_devices(m, error)) {
         unrealize_devices(m);

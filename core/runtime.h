@@ -117,6 +117,7 @@ struct VmrMachinePrivate {
     VmrWorkers *workers;
     GPtrArray *chardevs;
     GPtrArray *displays;
+    GPtrArray *drives;
     GPtrArray *irq_inputs; /* irq.c */
     GPtrArray *irq_sinks;
     GHashTable *values; /* machine-value.c */

@@ -11,6 +11,7 @@
 
 #include "core/chardev.h"
 #include "core/display.h"
+#include "core/drive.h"
 #include "core/loader.h"
 #include "core/options.h"
 #include "core/properties.h"
@@ -48,6 +49,7 @@ typedef struct Builder {
     GArray *planned;
     GHashTable *chardevs; /* name -> VmrChardev * */
     GHashTable *displays; /* name -> VmrDisplay * */
+    GHashTable *drives;   /* name -> VmrDrive * */
     GHashTable *back_end_users; /* a back end -> Part * */
 } Builder;
 
@@ -235,7 +237,7 @@ static void check_chardev_keys(Builder *b, const VmrSection *section, const char
 
 static void make_back_ends(Builder *b)
 {
-    static const char *const unbuilt[] = {"drive", "net"};
+    static const char *const unbuilt[] = {"net"};
     for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "chardev", s));) {
         const VmrValue *type = vmr_section_value(s, "type");
         if (type && type->broken)
@@ -250,6 +252,11 @@ static void make_back_ends(Builder *b)
         VmrDisplay *d = vmr_display_new(b->machine, s, b->errors);
         g_hash_table_insert(b->displays, (gpointer)s->name, d);
         check_table_keys(s, vmr_display_properties, b->errors);
+    }
+    for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "drive", s));) {
+        VmrDrive *d = vmr_drive_new(b->machine, s, b->errors);
+        g_hash_table_insert(b->drives, (gpointer)s->name, d);
+        check_table_keys(s, vmr_drive_properties, b->errors);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(unbuilt); i++) {
         for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, unbuilt[i], s));) {
@@ -424,6 +431,8 @@ static void set_references(Builder *b, Part *part)
             set_back_end(b, part, p, b->chardevs, name, place);
         else if (p->type == VMR_PROP_DISPLAY)
             set_back_end(b, part, p, b->displays, name, place);
+        else if (p->type == VMR_PROP_DRIVE)
+            set_back_end(b, part, p, b->drives, name, place);
         else
             no_such_name(b, part, p->name, place, vmr_property_type_name(p->type), name);
     }
@@ -623,6 +632,7 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     b.planned = g_array_new(FALSE, TRUE, sizeof(Planned));
     b.chardevs = g_hash_table_new(g_str_hash, g_str_equal);
     b.displays = g_hash_table_new(g_str_hash, g_str_equal);
+    b.drives = g_hash_table_new(g_str_hash, g_str_equal);
     b.back_end_users = g_hash_table_new(NULL, NULL);
 
     if (begin(&b)) {
@@ -631,6 +641,7 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     }
     g_hash_table_unref(b.back_end_users);
     g_hash_table_unref(b.displays);
+    g_hash_table_unref(b.drives);
     g_hash_table_unref(b.chardevs);
     g_array_unref(b.planned);
     g_ptr_array_unref(b.parts);

@@ -102,7 +102,8 @@ typedef struct InterpTlb {
     bool used; /* something was filled since the last flush */
 } InterpTlb;
 
-#define INTERP_TLBS 3 /* user, supervisor, supervisor that may touch user pages */
+/* user, supervisor, supervisor that may touch user pages, user with alignment checks */
+#define INTERP_TLBS 4
 
 /* ---- per-vCPU --------------------------------------------------------- */
 

@@ -104,12 +104,15 @@ static char *limits(void)
 static void vm_free(void *data)
 {
     KvmVm *vm = data;
+    kvm_bells_clear(vm);
     kvm_arch_vm_clear(vm);
     if (vm->fd >= 0)
         close(vm->fd);
     if (vm->kvm >= 0)
         close(vm->kvm);
     g_array_unref(vm->slots);
+    g_ptr_array_unref(vm->bells);
+    g_array_unref(vm->zones);
     g_mutex_clear(&vm->slots_lock);
     g_mutex_clear(&vm->hold_lock);
     g_cond_clear(&vm->hold_cond);
@@ -127,6 +130,8 @@ static void *vm_new(VmrMachine *machine, GError **error)
     vm->cpu_count = machine->cpu_count;
     vm->cpus = g_new0(KvmCpu *, vm->cpu_count);
     vm->slots = g_array_new(FALSE, FALSE, sizeof(KvmSlot));
+    vm->bells = g_ptr_array_new();
+    vm->zones = g_array_new(FALSE, TRUE, sizeof(KvmZone));
     g_mutex_init(&vm->slots_lock);
     g_mutex_init(&vm->hold_lock);
     g_cond_init(&vm->hold_cond);
@@ -154,6 +159,7 @@ static void *vm_new(VmrMachine *machine, GError **error)
     vm->most_slots = (unsigned)MAX(kvm_check(vm, KVM_CAP_NR_MEMSLOTS), 32);
     if (!kvm_arch_vm_init(vm, error) || !kvm_slots_sync(vm, error))
         goto fail;
+    kvm_bells_sync(vm);
     return vm;
 fail:
     vm_free(vm);
@@ -169,6 +175,7 @@ static void map_changed(void *data)
         vmr_core_log(VMR_LOG_ERROR, "%s", error->message);
         g_error_free(error);
     }
+    kvm_bells_sync(vm);
     for (unsigned i = 0; i < vm->cpu_count; i++) {
         KvmCpu *cpu = __atomic_load_n(&vm->cpus[i], __ATOMIC_ACQUIRE);
         if (cpu) /* no signal: a thread in KVM_RUN uses no map */
@@ -193,6 +200,9 @@ bool kvm_cpu_open(KvmCpu *cpu, KvmVm *vm, VmrCpu *core, unsigned index, GError *
     if (run == MAP_FAILED)
         return kvm_failed(error, "a vCPU's page cannot be mapped");
     cpu->run = run;
+    int ring = kvm_check(vm, KVM_CAP_COALESCED_MMIO);
+    if (index == 0 && ring > 0 && (size_t)(ring + 1) * 4096 <= vm->run_size)
+        vm->ring = (void *)((uint8_t *)run + (size_t)ring * 4096);
     __atomic_store_n(&vm->cpus[index], cpu, __ATOMIC_RELEASE);
     return true;
 }
@@ -200,6 +210,8 @@ bool kvm_cpu_open(KvmCpu *cpu, KvmVm *vm, VmrCpu *core, unsigned index, GError *
 void kvm_cpu_close(KvmCpu *cpu)
 {
     __atomic_store_n(&cpu->vm->cpus[cpu->index], NULL, __ATOMIC_RELEASE);
+    if (cpu->index == 0)
+        cpu->vm->ring = NULL;
     if (cpu->run)
         munmap(cpu->run, cpu->vm->run_size);
     if (cpu->fd >= 0)

@@ -4,6 +4,7 @@
  * After Documentation/virt/kvm/api.rst of Linux.  Files of this folder:
  *   kvm.c     probe, the VM, kicks, the accelerator's table
  *   slots.c   guest memory from the address map
+ *   bells.c   writes that need no exit: doorbells, coalesced writes
  *   x86/      the x86 vCPU: vcpu.c the loop, exits.c what the guest wants then,
  *             state.c architectural state and reset, cpuid.c CPU models
  *
@@ -27,6 +28,11 @@ typedef struct KvmSlot {
     uint32_t number;
 } KvmSlot;
 
+typedef struct KvmZone {
+    uint64_t base;
+    uint32_t size, io;
+} KvmZone;
+
 typedef struct KvmVm {
     VmrMachine *machine;
     int kvm, fd;           /* /dev/kvm; the VM */
@@ -38,6 +44,11 @@ typedef struct KvmVm {
     GMutex slots_lock;     /* one change at a time */
     GArray *slots;         /* KvmSlot, ascending */
     unsigned most_slots;
+
+    /* bells.c, under the domain lock */
+    GPtrArray *bells;
+    GArray *zones; /* KvmZone */
+    struct kvm_coalesced_mmio_ring *ring; /* NULL: no zones */
 
     /* While set, no vCPU may be in KVM_RUN. */
     _Atomic bool hold;
@@ -87,6 +98,24 @@ void kvm_release(KvmVm *vm);
 
 /* Make KVM's memory slots what the map says.  [any] */
 bool kvm_slots_sync(KvmVm *vm, GError **error);
+
+/* ---- bells.c ---------------------------------------------------------------------------------- */
+
+/* A write to `address`, a region's that is a DOORBELL, came as an exit.  On a vCPU's thread. */
+void kvm_bell_learn(KvmVm *vm, bool io, uint64_t address);
+/* Serve those that have rung: before the machine counts as stopped. */
+void kvm_bells_drain(KvmVm *vm);
+void kvm_bells_sync(KvmVm *vm); /* the map has changed */
+void kvm_bells_clear(KvmVm *vm);
+/* Serve what was coalesced. */
+void kvm_ring_empty(KvmCpu *cpu);
+
+static inline void kvm_ring_look(KvmCpu *cpu)
+{
+    struct kvm_coalesced_mmio_ring *ring = cpu->vm->ring;
+    if (ring && G_UNLIKELY(ring->first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)))
+        kvm_ring_empty(cpu);
+}
 
 /* ---- the architecture's ------------------------------------------------------------------------- */
 

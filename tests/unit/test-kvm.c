@@ -426,6 +426,88 @@ static void test_map(void)
     vmr_machine_free(m.m);
 }
 
+/* Doorbells and coalesced writes: what reaches the handler, and that little of it is an exit. */
+typedef struct Dev {
+    VmrDevice dev;
+    unsigned writes;
+    uint64_t sum;
+} Dev;
+
+static void dev_write(VmrDevice *dev, uint64_t offset, uint64_t value, unsigned size)
+{
+    Dev *d = (Dev *)dev;
+    d->writes++;
+    d->sum += value + offset;
+}
+
+static const VmrRegion bell_region = {.name = "bell", .kind = VMR_REGION_MMIO, .size = 0x1000,
+                                      .flags = VMR_REGION_DOORBELL, .write = dev_write},
+                       ring_region = {.name = "ring", .kind = VMR_REGION_MMIO, .size = 0x1000,
+                                      .flags = VMR_REGION_COALESCE, .write = dev_write};
+
+static void place(M *m, Dev *d, const VmrRegion *region, uint64_t base)
+{
+    GError *error = NULL;
+    VmrPlacement p = {.label = region->name, .base = base, .size = region->size, .priority = 1,
+                      .range = {.kind = VMR_RANGE_IO, .device = &d->dev, .region = region,
+                                .domain = m->m->domain}};
+    vmr_domain_lock(m->m->domain);
+    vmr_space_place(m->m->memory, &p, &error);
+    g_assert_no_error(error);
+    vmr_space_commit(m->m->memory);
+    vmr_domain_unlock(m->m->domain);
+}
+
+static void test_writes(void)
+{
+    static const uint8_t code[] = {
+        0x89, 0x08, 0xff, 0xc9, 0x75, 0xfa, /* 1: mov %ecx, (%rax); dec %ecx; jnz 1b */
+        0xf4,
+    };
+    M m = machine_on("kvm", 1);
+    Dev bell = {.dev.name = "bell"}, ring = {.dev.name = "ring"};
+    VmrCpuStats stats;
+    page_tables(&m);
+    memcpy(m.m->ram.base + 0x10000, code, sizeof code);
+    place(&m, &bell, &bell_region, 0x30000000);
+    place(&m, &ring, &ring_region, 0x30001000);
+    VmrX86State *s = get(&m);
+    long_mode(s);
+    s->gpr[1] = 5;
+    s->gpr[0] = 0x30000008;
+    set(&m, s);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_HALTED);
+    m.m->accel->cpu_stats(m.m->cpus[0].acpu, &stats);
+    g_assert_cmpuint(stats.exits_mmio, ==, 1);
+    g_assert_cmpuint(bell.writes, ==, 1);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(bell.writes, ==, 2); /* the other four are one */
+    /* What has rung is served before the vCPU counts as stopped. */
+    set(&m, s);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_HALTED);
+    m.m->accel->cpu_kick(m.m->cpus[0].acpu);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_KICKED);
+    g_assert_cmpuint(bell.writes, ==, 3);
+
+    s->gpr[0] = 0x30001000;
+    s->gpr[1] = 100;
+    set(&m, s);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_HALTED);
+    m.m->accel->cpu_stats(m.m->cpus[0].acpu, &stats);
+    g_assert_cmpuint(stats.exits_mmio, <=, 1 + 1); /* older kernels think once that it is full */
+    g_assert_cmpuint(ring.writes, ==, 100);
+    g_assert_cmpuint(ring.sum, ==, 5050);
+    /* More than the ring holds: the rest by exits, in order. */
+    s->gpr[1] = 1000;
+    set(&m, s);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_HALTED);
+    g_assert_cmpuint(ring.writes, ==, 1100);
+    g_assert_cmpuint(ring.sum, ==, 5050 + 500500);
+    g_free(s);
+    vmr_machine_free(m.m);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -441,5 +523,6 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/state/moves", test_moves);
     g_test_add_func("/kvm/kick", test_kick);
     g_test_add_func("/kvm/map", test_map);
+    g_test_add_func("/kvm/writes", test_writes);
     return g_test_run();
 }

@@ -7,6 +7,7 @@
  *   mmu.c      page walks, slow memory accesses   string.c  string and port I/O instructions
  *   segment.c  descriptors, far transfers         event.c   exceptions and interrupts
  *   system.c   control registers, MSRs, CPUID     run.c     the loop, life, state, the accelerator
+ *   debug.c    breakpoints                         smm.c     system management mode
  *   x87.c, sse*.c  floating point and vectors (fpu.h), without knowledge of memory
  */
 #ifndef VMR_INTERP_X86_CPU_H
@@ -106,6 +107,7 @@ enum {
     KEY_NM = 1u << 6,     /* CR0.TS or EM: x87/SSE raise #NM (or #UD) */
     KEY_SINGLE = 1u << 7, /* blocks of one instruction */
     KEY_NOSSE = 1u << 8,  /* CR4.OSFXSR is clear: SSE is #UD */
+    KEY_NOAVX = 1u << 9,  /* CR4.OSXSAVE is clear, or AVX or SSE in XCR0 */
 };
 
 /* Events of this front end. */
@@ -131,6 +133,9 @@ typedef struct X86Cpu {
     bool inhibit;     /* STI or MOV SS shadow: no interrupt before the next instruction */
     bool no_step;     /* no #DB for the step just done: INT n cleared TF, MOV SS puts it off */
     bool nmi_blocked, nmi_pending;
+    bool smm, smi_pending, smm_nmi_blocked;
+    bool mwait;       /* halted by MWAIT */
+    uint32_t smbase;
     bool exc_pending;
     uint8_t exc_vector;
     bool exc_has_error, exc_soft; /* soft: INT n, INT3, INTO */
@@ -145,7 +150,14 @@ typedef struct X86Cpu {
     uint64_t ldtr_base, tr_base, gdt_base, idt_base;
     uint16_t gdt_limit, idt_limit;
     uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+    uint64_t pdpte[4]; /* of PAE paging */
+    uint32_t pkru;
     uint64_t dr[8];
+    bool debug_on;     /* DR7 enables something: single steps */
+    bool ss_shadow;    /* MOV SS, POP SS just done: no #DB before the next instruction */
+    bool gd_fault;     /* the pending #DB is a fault of MOV DR */
+    bool rep_again;    /* a repeated instruction is not done yet */
+    uint8_t dr6_hits;  /* B0-B3 of breakpoints met by the instruction */
 
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
@@ -241,11 +253,23 @@ bool x86_cond(const X86Cpu *c, unsigned cond); /* 0..15 as in Jcc */
 bool x86_raise(X86Cpu *c, unsigned vector);
 bool x86_raise_error(X86Cpu *c, unsigned vector, uint32_t error);
 static inline bool x86_gp(X86Cpu *c, uint32_t error) { return x86_raise_error(c, EXC_GP, error); }
+/* Is a linear address canonical in this paging mode? */
+static inline bool x86_canonical(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (c->cr4 & CR4_LA57 ? 56 : 47);
+    return top == 0 || top == -1;
+}
+/* May a base (MSRs, descriptor tables, FS and GS) hold it?  That goes by what the CPU has. */
+static inline bool x86_canonical_base(const X86Cpu *c, uint64_t v)
+{
+    int64_t top = (int64_t)v >> (X86_FEATURE(c, 7_ECX, 16) ? 56 : 47);
+    return top == 0 || top == -1;
+}
 /* The operand of FXSAVE and like is not aligned: an address that is not canonical goes first. */
 static inline bool x86_misaligned(X86Cpu *c, uint64_t addr)
 {
     x86_gp(c, 0);
-    c->exc_canonical = (int64_t)(addr << 16) >> 16 != (int64_t)addr;
+    c->exc_canonical = !x86_canonical(c, addr);
     return false;
 }
 static inline bool x86_ud(X86Cpu *c) { return x86_raise(c, EXC_UD); }
@@ -299,22 +323,30 @@ static inline bool x86_protected(const X86Cpu *c)
 }
 static inline bool x86_real(const X86Cpu *c) { return !(c->cr0 & CR0_PE); }
 
-/* Is a linear address canonical in this paging mode? */
-static inline bool x86_canonical(const X86Cpu *c, uint64_t v)
-{
-    int64_t top = (int64_t)v >> (c->cr4 & CR4_LA57 ? 56 : 47);
-    return top == 0 || top == -1;
-}
-/* May a base (MSRs, descriptor tables, FS and GS) hold it?  That goes by what the CPU has. */
-static inline bool x86_canonical_base(const X86Cpu *c, uint64_t v)
-{
-    int64_t top = (int64_t)v >> (X86_FEATURE(c, 7_ECX, 16) ? 56 : 47);
-    return top == 0 || top == -1;
-}
 static inline unsigned x86_phys_bits(const X86Cpu *c)
 {
     return X86_FEATURE(c, 81_EDX, 29) ? 40 : X86_FEATURE(c, 1_EDX, 6) || X86_FEATURE(c, 1_EDX, 17) ? 36 : 32;
 }
+
+/* Load the PAE page-directory-pointer entries; check: #GP on reserved bits. */
+bool x86_pdptes_load(X86Cpu *c, uint64_t cr3, bool check);
+static inline bool x86_pae_paging(const X86Cpu *c)
+{
+    return (c->cr0 & CR0_PG) && (c->cr4 & CR4_PAE) && !x86_long(c);
+}
+
+void x86_pkru_set(X86Cpu *c, uint32_t value);
+void x86_smi(X86Cpu *c); /* smm.c */
+
+/* ---- debug registers (debug.c) ---------------------------------------------------------------- */
+
+enum { DR6_BD = 1 << 13, DR6_BS = 1 << 14, DR6_BT = 1 << 15, DR7_GD = 1 << 13 };
+void x86_debug_update(X86Cpu *c); /* after a change of DR0-DR3, DR7, CR4.DE */
+bool x86_debug_fetch(X86Cpu *c);  /* a breakpoint at CS:RIP: false, and #DB is pending */
+void x86_debug_data(X86Cpu *c, uint64_t linear, unsigned size, bool write);
+void x86_debug_io(X86Cpu *c, unsigned port, unsigned size);
+/* #DB behind the instruction, for these bits of DR6. */
+void x86_debug_trap(X86Cpu *c, uint32_t dr6);
 
 /* ---- segments (segment.c) ---------------------------------------------------------------- */
 
@@ -327,6 +359,8 @@ bool x86_far_jump(X86Cpu *c, uint16_t selector, uint64_t offset);
 bool x86_far_call(X86Cpu *c, uint16_t selector, uint64_t offset, unsigned size);
 bool x86_far_return(X86Cpu *c, unsigned size, unsigned pop);
 bool x86_iret(X86Cpu *c, unsigned size);
+/* INT n in virtual-8086 mode under CR4.VME: *done if the 8086's own handler was entered. */
+bool x86_vme_int(X86Cpu *c, unsigned vector, bool *done);
 bool x86_task_switch(X86Cpu *c, uint16_t selector, unsigned reason, bool has_error, uint32_t error);
 enum { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INT };
 /* Fetch a descriptor: raises #GP/#TS as `vector` says; address of it in *at. */
@@ -352,6 +386,7 @@ void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *value);
 bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t value);
 bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t value);
+uint64_t x86_cr4_known(const X86Cpu *c); /* bits that are not reserved */
 uint64_t x86_tsc(X86Cpu *c);
 bool x86_has(const X86Cpu *c, unsigned feature); /* X86SseFeature */
 #define X86_TSC_HZ 1000000000ull

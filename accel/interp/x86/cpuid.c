@@ -20,6 +20,9 @@ bool x86_model_apply(X86Cpu *c, const char *spec, GError **error)
     vmr_x86_cpuid_init(&c->cpuid, m, true);
     if (g_str_equal(m->name, "max"))
         memcpy(words, have, sizeof have);
+    /* who waits by MWAIT spins where another CPU may be the one to wake it */
+    if (g_str_equal(m->name, "max") && c->ic.vm->cpu_count > 1)
+        words[VMR_X86_1_ECX] &= ~B(3);
     if (!vmr_x86_cpuid_change(&c->cpuid, comma, have, error))
         return false;
     if (!c->lapic_ops) { /* the platform has none */

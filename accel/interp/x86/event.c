@@ -98,6 +98,41 @@ static bool undo(X86Cpu *c, const Saved *s)
     return false;
 }
 
+/* SDM volume 3, 21.3: the bitmap of 256 bits before the I/O bitmap says who handles INT n. */
+bool x86_vme_int(X86Cpu *c, unsigned vector, bool *done)
+{
+    uint64_t io, bits, entry;
+    *done = false;
+    if (c->tr.unusable || !(AR_TYPE(c->tr.ar) & 8) || c->tr.limit < 0x67)
+        return x86_gp(c, 0);
+    if (!x86_sys_load(c, c->tr_base + 0x66, 2, &io))
+        return false;
+    uint64_t at = io - 32 + vector / 8;
+    if (io < 32 || at > c->tr.limit)
+        return x86_gp(c, 0);
+    if (!x86_sys_load(c, c->tr_base + at, 1, &bits))
+        return false;
+    if (bits >> (vector & 7) & 1)
+        return true;
+    /* as in real mode, at the privilege of virtual-8086 mode */
+    uint64_t sp = c->r[RSP], flags = x86_rflags(c);
+    bool virtual = (c->eflags >> 12 & 3) < 3;
+    if (virtual)
+        flags = (flags & ~(uint64_t)FL_IF) | FL_IOPL | (flags & FL_VIF ? FL_IF : 0);
+    if (!x86_load(c, vector * 4, 4, &entry) || !x86_push(c, flags & 0xffff, 2) ||
+        !x86_push(c, c->seg[VMR_X86_CS].sel, 2) || !x86_push(c, c->next_pc, 2)) {
+        c->r[RSP] = sp;
+        return false;
+    }
+    c->eflags &= ~(uint32_t)(FL_TF | FL_RF | FL_AC | (virtual ? FL_VIF : FL_IF));
+    x86_seg_set_real(c, VMR_X86_CS, (uint16_t)(entry >> 16));
+    x86_mode_update(c);
+    c->r[REG_PC] = entry & 0xffff;
+    c->no_step = true;
+    *done = true;
+    return true;
+}
+
 /* Through the IDT of protected and long mode.  ext: bit 0 of error codes. */
 static bool deliver_protected(X86Cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error,
                               uint64_t return_pc)
@@ -282,7 +317,10 @@ void x86_exception_deliver(X86Cpu *c)
             trace_event(c, "exception", vector, error);
         x86_flags_settle(c);
         /* faults set RF in the saved flags, so that the instruction is not trapped again */
-        uint32_t rf = vector != EXC_DB ? FL_RF : 0;
+        uint32_t rf = vector != EXC_DB || c->gd_fault ? FL_RF : 0;
+        c->gd_fault = false;
+        if (vector == EXC_DB)
+            c->dr[7] &= ~(uint64_t)DR7_GD;
         uint32_t flags = c->eflags;
         c->eflags |= rf;
         bool protected = c->cr0 & CR0_PE;

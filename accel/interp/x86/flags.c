@@ -63,9 +63,11 @@ void x86_rflags_write(X86Cpu *c, uint64_t value, uint32_t mask)
     x86_flags_settle(c);
     uint32_t old = c->eflags;
     c->eflags = (old & ~mask) | ((uint32_t)value & mask) | FL_1;
+    if (!c->debug_on)
+        c->eflags &= ~(uint32_t)FL_RF; /* nothing to suppress */
     if ((old ^ c->eflags) & (FL_VM | FL_AC))
         x86_mode_update(c);
-    if ((old ^ c->eflags) & (FL_IF | FL_TF))
+    if ((old ^ c->eflags) & (FL_IF | FL_TF | FL_RF))
         x86_check_interrupts(c);
 }
 

@@ -123,6 +123,9 @@ bool x86_h_stmxcsr(X86Cpu *c, const InterpOp *op)
     return x86_store_slow(c, T0, c->fpu.mxcsr, 4);
 }
 
+/* Protection keys are a component of their own, which x86_xsave() knows nothing of. */
+enum { XCR0_PKRU = 1 << 9, PKRU_OFFSET = 2688 };
+
 /* XSAVE and XSAVEOPT (which may write as much as XSAVE). */
 bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
 {
@@ -132,10 +135,18 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
     if (T0 & 63)
         return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
-    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+    unsigned bytes = rfbm & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
+    if (!x86_load_block(c, T0, buffer, bytes))
         return false;
     x86_xsave(&c->fpu, buffer, rfbm, op->x == 3, x86_code64(c));
-    return x86_store_block(c, T0, buffer, sizeof buffer);
+    if (rfbm & XCR0_PKRU) {
+        /* in its own place; XSTATE_BV tells whether it is not as after reset */
+        uint8_t bit = XCR0_PKRU >> 8;
+        buffer[513] = (uint8_t)((buffer[513] & ~bit) | (c->pkru ? bit : 0));
+        if (!x86_probe(c, T0, PKRU_OFFSET + 8, true) || !x86_store_slow(c, T0 + PKRU_OFFSET, c->pkru, 8))
+            return false;
+    }
+    return x86_store_block(c, T0, buffer, bytes);
 }
 
 bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
@@ -146,9 +157,18 @@ bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
     if (T0 & 63)
         return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
-    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+    unsigned bytes = rfbm & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
+    if (!x86_load_block(c, T0, buffer, bytes))
         return false;
-    return x86_xrstor(&c->fpu, buffer, rfbm, c->xcr0, op->x == 3, x86_code64(c)) || x86_gp(c, 0);
+    uint64_t pkru = 0;
+    bool load_pkru = rfbm & XCR0_PKRU;
+    if (load_pkru && (buffer[513] & XCR0_PKRU >> 8) && !x86_load(c, T0 + PKRU_OFFSET, 8, &pkru))
+        return false;
+    if (!x86_xrstor(&c->fpu, buffer, rfbm, c->xcr0, op->x == 3, x86_code64(c)))
+        return x86_gp(c, 0);
+    if (load_pkru)
+        x86_pkru_set(c, (uint32_t)pkru);
+    return true;
 }
 
 bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)

@@ -696,18 +696,29 @@ static unsigned iopl(const X86Cpu *c) { return c->eflags >> 12 & 3; }
 
 bool x86_h_pushf(X86Cpu *c, const InterpOp *op)
 {
-    if ((c->eflags & FL_VM) && iopl(c) < 3)
-        return x86_gp(c, 0);
-    return x86_push(c, x86_rflags(c) & ~(uint64_t)(FL_VM | FL_RF), 1u << op->x);
+    uint64_t flags = x86_rflags(c) & ~(uint64_t)(FL_VM | FL_RF);
+    if ((c->eflags & FL_VM) && iopl(c) < 3) {
+        if (!(c->cr4 & CR4_VME) || op->x != 1)
+            return x86_gp(c, 0);
+        flags = (flags & ~(uint64_t)FL_IF) | FL_IOPL | (flags & FL_VIF ? FL_IF : 0);
+    }
+    return x86_push(c, flags, 1u << op->x);
 }
 
 bool x86_h_popf(X86Cpu *c, const InterpOp *op)
 {
-    if ((c->eflags & FL_VM) && iopl(c) < 3)
+    bool virtual = (c->eflags & FL_VM) && iopl(c) < 3;
+    if (virtual && (!(c->cr4 & CR4_VME) || op->x != 1))
         return x86_gp(c, 0);
-    uint64_t v;
+    uint64_t v, sp = c->r[RSP];
     if (!x86_pop(c, &v, 1u << op->x))
         return false;
+    if (virtual && ((v & FL_TF) || ((v & FL_IF) && (c->eflags & FL_VIP)))) {
+        c->r[RSP] = sp;
+        return x86_gp(c, 0);
+    }
+    if (virtual)
+        c->eflags = (c->eflags & ~(uint32_t)FL_VIF) | (v & FL_IF ? FL_VIF : 0);
     uint32_t mask = FL_CC | FL_TF | FL_DF | FL_NT | FL_AC | FL_ID | FL_RF;
     if (c->cpl == 0)
         mask |= FL_IOPL;
@@ -850,7 +861,7 @@ bool x86_h_mov_to_seg(X86Cpu *c, const InterpOp *op)
     if (!load_e(c, op, 1, &v) || !x86_seg_load(c, op->d, (uint16_t)v))
         return false;
     if (op->d == VMR_X86_SS) {
-        c->inhibit = c->no_step = true;
+        c->inhibit = c->no_step = c->ss_shadow = true;
         atomic_store(&c->ic.limit, 0);
     }
     return true;
@@ -877,7 +888,7 @@ bool x86_h_pop_seg(X86Cpu *c, const InterpOp *op)
         return false;
     }
     if (op->d == VMR_X86_SS) {
-        c->inhibit = c->no_step = true;
+        c->inhibit = c->no_step = c->ss_shadow = true;
         atomic_store(&c->ic.limit, 0);
     }
     return true;
@@ -919,18 +930,32 @@ bool x86_h_xlat(X86Cpu *c, const InterpOp *op)
 
 /* ---- interrupts by instruction ----------------------------------------------------------------------------- */
 
+/* Do CLI and STI, at too low a privilege, change VIF? */
+static bool virtual_if(const X86Cpu *c)
+{
+    return c->eflags & FL_VM ? c->cr4 & CR4_VME : c->cpl == 3 && (c->cr4 & CR4_PVI);
+}
+
 bool x86_h_cli(X86Cpu *c, const InterpOp *op)
 {
-    if (c->cpl > iopl(c))
-        return x86_gp(c, 0);
+    if (c->cpl > iopl(c)) {
+        if (!virtual_if(c))
+            return x86_gp(c, 0);
+        c->eflags &= ~(uint32_t)FL_VIF;
+        return true;
+    }
     c->eflags &= ~(uint32_t)FL_IF;
     return true;
 }
 
 bool x86_h_sti(X86Cpu *c, const InterpOp *op)
 {
-    if (c->cpl > iopl(c))
-        return x86_gp(c, 0);
+    if (c->cpl > iopl(c)) {
+        if (!virtual_if(c) || (c->eflags & FL_VIP))
+            return x86_gp(c, 0);
+        c->eflags |= FL_VIF;
+        return true;
+    }
     if (!(c->eflags & FL_IF)) {
         c->eflags |= FL_IF;
         c->inhibit = true; /* until the next instruction is done */
@@ -946,13 +971,19 @@ bool x86_h_int3(X86Cpu *c, const InterpOp *op)
 
 bool x86_h_int1(X86Cpu *c, const InterpOp *op)
 {
+    c->dr[7] &= ~(uint64_t)DR7_GD;
     return x86_interrupt(c, EXC_DB, false, false, 0, c->next_pc);
 }
 
 bool x86_h_int_n(X86Cpu *c, const InterpOp *op)
 {
-    if ((c->eflags & FL_VM) && iopl(c) < 3)
-        return x86_gp(c, 0);
+    if (c->eflags & FL_VM) {
+        bool done = false;
+        if ((c->cr4 & CR4_VME) && (!x86_vme_int(c, (uint8_t)op->disp, &done) || done))
+            return done;
+        if (iopl(c) < 3)
+            return x86_gp(c, 0);
+    }
     return x86_interrupt(c, (uint8_t)op->disp, true, false, 0, c->next_pc);
 }
 
@@ -976,9 +1007,6 @@ bool x86_h_pause(X86Cpu *c, const InterpOp *op)
         g_thread_yield(); /* who spins waits for another vCPU, perhaps on this host core */
     return true;
 }
-
-bool x86_h_monitor(X86Cpu *c, const InterpOp *op) { return x86_ud(c); }
-bool x86_h_mwait(X86Cpu *c, const InterpOp *op) { return x86_ud(c); }
 
 bool x86_h_fence(X86Cpu *c, const InterpOp *op)
 {
@@ -1190,7 +1218,7 @@ bool x86_h_bt_mem(X86Cpu *c, const InterpOp *op)
     /* d: BT, BTS, BTR, BTC; the offset is signed and may reach anywhere */
     unsigned size = op->x, bits = 8u << size;
     int64_t offset = (int64_t)sign_extend(reg_read(c, op->s, size), size);
-    uint64_t addr = T0 + (uint64_t)(offset >> (3 + size) << size);
+    uint64_t addr = T0 + ((uint64_t)(offset >> (3 + size)) << size);
     if (!x86_code64(c))
         addr = (uint32_t)addr;
     InterpOp lock = {.d = (uint8_t)size, .x = LOCK_IMM, .imm = (uint64_t)offset & (bits - 1)};

@@ -32,6 +32,9 @@ static inline unsigned x86_sse_mem_size(const X86SseInsn *insn, const InterpOp *
 {
     return (insn->flags & X86_SSE_REXW) && (op->d & 0x80) ? 8 : insn->mem_size;
 }
+/* OP_AVX: bits of s, above ModRM.rm (avx-run.c). */
+enum { AVX_OP_L = 0x10, AVX_OP_W = 0x20, AVX_OP_MEM = 0x40 };
+bool x86_avx_run(X86Cpu *c, const InterpOp *op, uint64_t ea);
 bool x86_sse_run(X86Cpu *c, const X86SseInsn *insn, const InterpOp *op, X86Xmm *mem);
 
 #define X86_OP2S(X)                                                                                \
@@ -58,7 +61,7 @@ X86_OP2S(X)
     X(mov_from_dr) X(mov_to_dr) X(clts) X(lmsw) X(smsw) X(lgdt) X(lidt) X(sgdt) X(sidt) X(lldt)    \
     X(ltr) X(sldt) X(str) X(lar) X(lsl) X(verr) X(verw) X(invlpg) X(invpcid) X(wbinvd) X(swapgs)   \
     X(syscall) X(sysret) X(sysenter) X(sysexit) X(xgetbv) X(xsetbv) X(clac) X(stac) X(fsgsbase)    \
-    X(rsm)
+    X(rsm) X(pkru)
 #define X(n) X86Helper x86_h_##n;
 X86_HELPERS(X)
 #undef X

@@ -1,7 +1,7 @@
 /*
  * Paging and the slow paths of memory accesses: SDM volume 3, chapter 4.
  *
- * Left out: 5-level paging, protection keys (CPUID does not offer them).
+ * Left out: supervisor protection keys.  Process-context identifiers are honoured by flushing all.
  */
 #include "cpu.h"
 
@@ -10,14 +10,13 @@ enum {
     PTE_PS = 1u << 7, PTE_G = 1u << 8,
 };
 #define PTE_NX (1ull << 63)
-#define PHYS_BITS 40
-#define PHYS_MASK (((1ull << PHYS_BITS) - 1) & INTERP_PAGE_MASK)
-#define PHYS_RESERVED (((1ull << 52) - 1) & ~((1ull << PHYS_BITS) - 1))
+#define PHYS_MASK (((1ull << 52) - 1) & INTERP_PAGE_MASK) /* bits above the CPU's are reserved */
 
 enum { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4 };
-enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
+enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16, PF_PK = 32 };
 
-enum { TLB_USER, TLB_SUPER, TLB_SUPER_USER }; /* index into tlbs[] */
+/* index into tlbs[]; all data pages of TLB_USER_AC are watched, which sends accesses here */
+enum { TLB_USER, TLB_SUPER, TLB_SUPER_USER, TLB_USER_AC };
 
 static bool page_fault(X86Cpu *c, uint64_t addr, uint32_t error)
 {
@@ -59,41 +58,65 @@ static bool entry_update(void *p, uint64_t old, uint64_t bits, unsigned size)
                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+/* Is a data breakpoint in the page of addr? */
+static bool watched(const X86Cpu *c, uint64_t addr)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        /* 8 bytes at most, aligned: never in two pages */
+        if ((c->dr[7] >> (2 * i) & 3) && (c->dr[7] >> (16 + 4 * i) & 1) &&
+            ((c->dr[i] ^ addr) & INTERP_PAGE_MASK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void fill(X86Cpu *c, unsigned index, uint64_t addr, uint64_t phys, unsigned prot, uint64_t size)
+{
+    interp_tlb_fill(&c->ic, &c->ic.tlbs[index], addr, phys, prot, size);
+    if (index == TLB_USER_AC || (unlikely(c->debug_on) && watched(c, addr))) {
+        InterpTlbEntry *e = interp_tlb_entry(&c->ic.tlbs[index], addr);
+        e->tag_r |= TLB_WATCH;
+        e->tag_w |= TLB_WATCH;
+    }
+}
+
 /*
  * Walk the tables for one access and fill the TLB; false: #PF is pending.
  * index: which TLB, which says the kind of access.
  */
 static bool walk(X86Cpu *c, unsigned index, uint64_t addr, unsigned access)
 {
-    InterpCpu *ic = &c->ic;
-    bool user = index == TLB_USER;
+    bool user = index == TLB_USER || index == TLB_USER_AC;
     uint32_t error = (access == ACC_WRITE ? PF_W : 0) | (user ? PF_U : 0);
-    bool nx_on = c->efer & EFER_NXE;
+    bool nx_on = (c->efer & EFER_NXE) && (c->cr4 & CR4_PAE);
     if (access == ACC_EXEC && (nx_on || (c->cr4 & CR4_SMEP)))
         error |= PF_I;
 
     if (!(c->cr0 & CR0_PG)) {
-        interp_tlb_fill(ic, &ic->tlbs[index], addr, addr & 0xffffffff, 7, INTERP_PAGE);
+        fill(c, index, addr, addr & 0xffffffff, 7, INTERP_PAGE);
         return true;
     }
 
     bool pae = c->cr4 & CR4_PAE;
     unsigned size = pae ? 8 : 4, bits = pae ? 9 : 10;
     int level;
-    uint64_t table;
+    uint64_t table, beyond = ((1ull << 52) - 1) & ~((1ull << x86_phys_bits(c)) - 1);
     if (x86_long(c)) {
-        int64_t top = (int64_t)addr >> 47;
-        if (top != 0 && top != -1) {
+        if (!x86_canonical(c, addr)) {
             x86_gp(c, 0);
             c->exc_canonical = true;
             return false;
         }
-        level = 4;
+        level = c->cr4 & CR4_LA57 ? 5 : 4;
         table = c->cr3 & PHYS_MASK;
     } else if (pae) {
-        level = 3;
-        table = c->cr3 & 0xffffffe0;
+        /* the four top entries were read, and checked, when CR3 was written */
         addr &= 0xffffffff;
+        uint64_t top = c->pdpte[addr >> 30];
+        if (!(top & PTE_P))
+            return page_fault(c, addr, error);
+        level = 2;
+        table = top & PHYS_MASK;
     } else {
         level = 2;
         table = c->cr3 & 0xfffff000;
@@ -106,18 +129,15 @@ again:;
     unsigned shift = 0;
     for (int l = level;; l--) {
         shift = 12 + (unsigned)(l - 1) * bits;
-        uint64_t at = t + ((addr >> shift) & (l == 3 && level == 3 ? 3 : (1u << bits) - 1)) * size;
+        uint64_t at = t + ((addr >> shift) & ((1u << bits) - 1)) * size;
         void *p = entry_ptr(c, at);
         pte = entry_read(c, p, at, size);
         if (!(pte & PTE_P))
             return page_fault(c, addr, error);
-        if (level == 3 && l == 3) { /* PDPTE: only P, PWT, PCD and the address */
-            t = pte & PHYS_MASK;
-            continue;
-        }
         if (pae) {
-            uint64_t reserved = PHYS_RESERVED | (level == 3 ? 0x7ffull << 52 : 0);
-            if ((pte & reserved) || (!nx_on && (pte & PTE_NX)) || (l == 4 && (pte & PTE_PS)))
+            uint64_t reserved = beyond | (level == 2 ? 0x7ffull << 52 : 0);
+            bool big = l > 3 || (l == 3 && !X86_FEATURE(c, 81_EDX, 26));
+            if ((pte & reserved) || (!nx_on && (pte & PTE_NX)) || (big && (pte & PTE_PS)))
                 return page_fault(c, addr, error | PF_P | PF_RSVD);
             if (pte & PTE_NX)
                 executable = false;
@@ -132,7 +152,9 @@ again:;
             continue;
         }
         if (l > 1) {
-            uint64_t low = pae ? ((1ull << shift) - 1) & ~0x1fffull : 0;
+            /* PSE-36 has bits 39:32 of the address in 20:13 */
+            uint64_t low = pae ? ((1ull << shift) - 1) & ~0x1fffull
+                           : 1u << 21 | (X86_FEATURE(c, 1_EDX, 17) ? (beyond >> 32 & 0xff) << 13 : 0x1fe000);
             if (pte & low)
                 return page_fault(c, addr, error | PF_P | PF_RSVD);
         }
@@ -150,8 +172,16 @@ again:;
             ok &= may_write;
         if (access == ACC_EXEC)
             ok &= executable;
+        bool key_read = true, key_write = true;
+        if ((c->cr4 & CR4_PKE) && level > 3 && user_ok) {
+            unsigned key = c->pkru >> (pte >> 59 & 15) * 2 & 3;
+            key_read = !(key & 1);
+            key_write = !(key & 1) && (!(key & 2) || !wp);
+        }
         if (!ok)
             return page_fault(c, addr, error | PF_P);
+        if (access == ACC_READ ? !key_read : access == ACC_WRITE && !key_write)
+            return page_fault(c, addr, error | PF_P | PF_PK);
         if (!entry_update(p, pte, access == ACC_WRITE ? PTE_A | PTE_D : PTE_A, size))
             goto again;
 
@@ -165,16 +195,30 @@ again:;
         phys |= addr & (page - 1) & INTERP_PAGE_MASK;
         unsigned prot = 0;
         bool smap_denies = !user && user_ok && index == TLB_SUPER && (c->cr4 & CR4_SMAP);
-        if (!smap_denies && (!user || user_ok)) {
+        if (!smap_denies && (!user || user_ok) && key_read) {
             prot |= 1;
-            if (may_write && ((pte & PTE_D) || access == ACC_WRITE))
+            if (may_write && key_write && ((pte & PTE_D) || access == ACC_WRITE))
                 prot |= 2;
         }
         if (executable && (user ? user_ok : !(user_ok && (c->cr4 & CR4_SMEP))))
             prot |= 4;
-        interp_tlb_fill(ic, &ic->tlbs[index], addr, phys, prot, page);
+        fill(c, index, addr, phys, prot, page);
         return true;
     }
+}
+
+/* The four entries of PAE paging at CR3 (SDM volume 3, 4.4.1); false: #GP(0), nothing changed. */
+bool x86_pdptes_load(X86Cpu *c, uint64_t cr3, bool check)
+{
+    uint64_t v[4], reserved = 0x1e6 | ~((1ull << x86_phys_bits(c)) - 1);
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t at = (cr3 & 0xffffffe0) + i * 8;
+        v[i] = entry_read(c, entry_ptr(c, at), at, 8);
+        if (check && (v[i] & PTE_P) && (v[i] & reserved))
+            return x86_gp(c, 0);
+    }
+    memcpy(c->pdpte, v, sizeof v);
+    return true;
 }
 
 static uint64_t tag_of(const InterpTlbEntry *e, unsigned access)
@@ -260,6 +304,16 @@ static void store_in_page(X86Cpu *c, unsigned index, InterpTlbEntry *e, uint64_t
     }
 }
 
+/* An access to a watched page: data breakpoints are noted, #AC raised. */
+static bool watch(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, bool write)
+{
+    if (index == TLB_USER_AC && (addr & (size - 1)))
+        return x86_raise_error(c, EXC_AC, 0);
+    if (c->debug_on)
+        x86_debug_data(c, addr, size, write);
+    return true;
+}
+
 static unsigned first_part(uint64_t addr, unsigned size)
 {
     unsigned room = (unsigned)(INTERP_PAGE - (addr & (INTERP_PAGE - 1)));
@@ -272,7 +326,7 @@ static bool load_any(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, un
     addr = linear(c, addr);
     unsigned first = first_part(addr, size);
     InterpTlbEntry *e = translate(c, index, addr, access);
-    if (!e)
+    if (!e || (unlikely(tag_of(e, access) & TLB_WATCH) && !watch(c, index, addr, size, false)))
         return false;
     if (first == size) {
         load_in_page(c, index, e, addr, size, value);
@@ -282,6 +336,8 @@ static bool load_any(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, un
     InterpTlbEntry *e2 = translate(c, index, second, access);
     if (!e2)
         return false;
+    if (unlikely(c->debug_on))
+        x86_debug_data(c, addr, size, false);
     uint64_t v = 0, b;
     for (unsigned i = 0; i < size; i++) {
         if (i < first)
@@ -299,7 +355,7 @@ static bool store_any(X86Cpu *c, unsigned index, uint64_t addr, uint64_t value, 
     addr = linear(c, addr);
     unsigned first = first_part(addr, size);
     InterpTlbEntry *e = translate(c, index, addr, ACC_WRITE);
-    if (!e)
+    if (!e || (unlikely(e->tag_w & TLB_WATCH) && !watch(c, index, addr, size, true)))
         return false;
     if (first == size) {
         store_in_page(c, index, e, addr, value, size);
@@ -309,6 +365,8 @@ static bool store_any(X86Cpu *c, unsigned index, uint64_t addr, uint64_t value, 
     InterpTlbEntry *e2 = translate(c, index, second, ACC_WRITE);
     if (!e2)
         return false;
+    if (unlikely(c->debug_on))
+        x86_debug_data(c, addr, size, true);
     for (unsigned i = 0; i < size; i++) {
         uint8_t b = (uint8_t)(value >> (8 * i));
         if (i < first)
@@ -364,7 +422,7 @@ void *x86_host_ptr(X86Cpu *c, uint64_t addr, unsigned size, bool write)
         return NULL;
     unsigned index = current_tlb(c);
     InterpTlbEntry *e = translate(c, index, addr, write ? ACC_WRITE : ACC_READ);
-    if (!e || (tag_of(e, write ? ACC_WRITE : ACC_READ) & TLB_MMIO))
+    if (!e || (tag_of(e, write ? ACC_WRITE : ACC_READ) & (TLB_MMIO | TLB_WATCH)))
         return NULL;
     if (write)
         note_write(c, index, e, addr, size);

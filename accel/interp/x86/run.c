@@ -149,7 +149,7 @@ void x86_link(X86Cpu *c, InterpBlock *from, unsigned k, InterpBlock *to, const I
 void x86_check_interrupts(X86Cpu *c)
 {
     if ((atomic_load(&c->intr) && (c->eflags & FL_IF)) || (c->nmi_pending && !c->nmi_blocked) ||
-        (c->eflags & FL_TF))
+        (c->eflags & (FL_TF | FL_RF)) || c->debug_on || (c->smi_pending && !c->smm))
         atomic_store(&c->ic.limit, 0);
 }
 
@@ -175,7 +175,7 @@ static void start_up(X86Cpu *c, uint8_t vector)
 
 static void front_events(X86Cpu *c, uint32_t events)
 {
-    if (events & EV_INIT) {
+    if ((events & EV_INIT) && !c->smm) { /* in SMM it waits */
         interp_cpu_ack(&c->ic, EV_INIT);
         x86_reset(c, true);
     }
@@ -188,15 +188,23 @@ static void front_events(X86Cpu *c, uint32_t events)
         interp_cpu_ack(&c->ic, EV_NMI);
         c->nmi_pending = true;
     }
-    if (events & (EV_SMI | EV_INTR))
-        interp_cpu_ack(&c->ic, EV_SMI | EV_INTR); /* the pin itself is looked at */
+    if (events & EV_SMI) {
+        interp_cpu_ack(&c->ic, EV_SMI);
+        c->smi_pending = true;
+    }
+    if (events & EV_INTR)
+        interp_cpu_ack(&c->ic, EV_INTR); /* the pin itself is looked at */
 }
 
 /* One instruction, then back here. */
 static void step(X86Cpu *c)
 {
-    bool trap = c->eflags & FL_TF;
-    c->inhibit = c->no_step = false;
+    bool trap = c->eflags & FL_TF, resume = c->eflags & FL_RF, shadow = c->ss_shadow;
+    c->inhibit = c->no_step = c->ss_shadow = c->rep_again = false;
+    if (!shadow)
+        c->dr6_hits = 0; /* else those of MOV SS are still to come */
+    if (c->debug_on && !resume && !shadow && !x86_debug_fetch(c))
+        return;
     InterpBlock *b = x86_block(c, KEY_SINGLE);
     if (!b)
         return;
@@ -208,11 +216,21 @@ static void step(X86Cpu *c)
     if (!atomic_compare_exchange_strong(&c->ic.limit, &open, c->ic.icount + 2))
         return;
     uint64_t before = c->ic.icount;
+    /* RF is for one instruction; what that loads into RF stays */
+    c->eflags &= ~(uint32_t)FL_RF;
     x86_exec(c, b);
-    if (trap && !c->no_step && !c->exc_pending && c->ic.icount != before) {
-        c->dr[6] |= 1u << 14;
-        x86_raise(c, EXC_DB);
+    if (c->exc_pending || c->ic.icount == before) {
+        c->eflags |= resume ? FL_RF : 0;
+        c->dr6_hits = 0;
+        return;
     }
+    if (c->rep_again && c->debug_on)
+        c->eflags |= FL_RF; /* an instruction breakpoint is met once, not each round */
+    uint32_t met = c->ss_shadow ? 0 : c->dr6_hits;
+    if (trap && !c->no_step)
+        met |= DR6_BS;
+    if (met)
+        x86_debug_trap(c, met);
 }
 
 static VmrExit run(X86Cpu *c)
@@ -235,10 +253,17 @@ static VmrExit run(X86Cpu *c)
             return VMR_EXIT_HALTED;
         }
         if (c->exc_pending) {
+            c->halted = false;
             x86_exception_deliver(c);
             if (c->shutdown)
                 return VMR_EXIT_SHUTDOWN;
         }
+        if (unlikely(c->smi_pending && !c->smm) && !c->inhibit) {
+            x86_smi(c);
+            continue;
+        }
+        if (c->smm && unlikely(c->shutdown))
+            return VMR_EXIT_SHUTDOWN;
         if (!c->inhibit) {
             if (c->nmi_pending && !c->nmi_blocked) {
                 c->nmi_pending = false;
@@ -248,6 +273,8 @@ static VmrExit run(X86Cpu *c)
                 if (c->exc_pending)
                     continue;
             }
+            if (c->mwait && atomic_load(&c->intr))
+                c->halted = c->mwait = false; /* an interrupt ends MWAIT even if it is masked */
             if (atomic_load(&c->intr) && (c->eflags & FL_IF)) {
                 int vector = acknowledge(c);
                 if (vector >= 0) {
@@ -263,7 +290,7 @@ static VmrExit run(X86Cpu *c)
             ic->stats.exits_halt++;
             return VMR_EXIT_HALTED;
         }
-        if (unlikely(c->inhibit || (c->eflags & FL_TF) || (vmr_trace_mask & VMR_TRACE_INSN))) {
+        if (unlikely(c->inhibit || c->debug_on || (c->eflags & (FL_TF | FL_RF)) || (vmr_trace_mask & VMR_TRACE_INSN))) {
             step(c);
             continue;
         }
@@ -307,6 +334,11 @@ void x86_reset(X86Cpu *c, bool init)
     memset(c->dr, 0, sizeof c->dr);
     c->dr[6] = 0xffff0ff0;
     c->dr[7] = 0x400;
+    x86_debug_update(c);
+    memset(c->pdpte, 0, sizeof c->pdpte);
+    c->pkru = 0;
+    c->ss_shadow = c->gd_fault = c->rep_again = c->mwait = false;
+    c->dr6_hits = 0;
     c->cpl = 0;
     c->halted = c->inhibit = c->nmi_blocked = c->nmi_pending = c->exc_pending = c->shutdown = false;
     c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
@@ -323,6 +355,8 @@ void x86_reset(X86Cpu *c, bool init)
         c->tsc_offset = 0;
         c->tsc_adjust = 0;
         c->xcr0 = 1;
+        c->smbase = 0x30000;
+        c->smm = c->smi_pending = false;
         x86_fpu_reset(&c->fpu);
         atomic_store(&c->ic.events, 0);
         atomic_store(&c->intr, false);
@@ -411,7 +445,8 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
     s->tsc = x86_tsc(c);
     s->nmi_blocked = c->nmi_blocked;
     s->nmi_pending = c->nmi_pending;
-    s->sti_shadow = c->inhibit;
+    s->sti_shadow = c->inhibit ? c->ss_shadow ? 2 : 1 : 0;
+    s->smm = c->smm;
     if (c->exc_pending) {
         s->event_pending = 1;
         s->event_vector = c->exc_vector;
@@ -424,7 +459,9 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
     for (unsigned i = 0; i < vmr_x86_state_msr_count; i++)
         if (x86_msr_read(c, vmr_x86_state_msrs[i], &s->msr[s->msr_count].value))
             s->msr[s->msr_count++].index = vmr_x86_state_msrs[i];
-    x86_xsave(&c->fpu, s->xsave, 3, true, true);
+    x86_xsave(&c->fpu, s->xsave, 7, true, true);
+    memcpy(s->xsave + 2688, &c->pkru, sizeof c->pkru); /* component 9 */
+    s->xsave[513] |= c->pkru ? 2 : 0;
 }
 
 static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
@@ -434,10 +471,13 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state is of another version");
         return false;
     }
-    if (!x86_xrstor(&c->fpu, s->xsave, 3, 3, true, true)) {
+    if (!x86_xrstor(&c->fpu, s->xsave, 7, 0x207, true, true)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's XSAVE image is invalid");
         return false;
     }
+    c->pkru = 0;
+    if (s->xsave[513] & 2)
+        memcpy(&c->pkru, s->xsave + 2688, sizeof c->pkru);
     c->wait_sipi = s->mp_state == 2;
     c->halted = s->mp_state == 1;
     memcpy(c->r, s->gpr, sizeof s->gpr);
@@ -464,10 +504,15 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     c->xcr0 = s->xcr0 | 1;
     c->efer = s->efer;
     memcpy(c->dr, s->dr, sizeof c->dr);
+    x86_debug_update(c);
+    if (x86_pae_paging(c))
+        x86_pdptes_load(c, c->cr3, false);
     c->tsc_offset += (int64_t)(s->tsc - x86_tsc(c));
     c->nmi_blocked = s->nmi_blocked;
     c->nmi_pending = s->nmi_pending;
     c->inhibit = s->sti_shadow;
+    c->ss_shadow = s->sti_shadow == 2;
+    c->smm = s->smm;
     c->exc_pending = s->event_pending;
     c->exc_vector = s->event_vector;
     c->exc_has_error = s->event_has_error;

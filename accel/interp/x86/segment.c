@@ -584,6 +584,16 @@ bool x86_far_return(X86Cpu *c, unsigned size, unsigned pop)
     return return_to(c, &saved, (uint16_t)cs, pc, size, pop, false);
 }
 
+/* A virtual interrupt is pending and enabled: the monitor is told before the next instruction. */
+static void virtual_pending(X86Cpu *c)
+{
+    bool on = c->eflags & FL_VM ? c->cr4 & CR4_VME : c->cpl == 3 && (c->cr4 & CR4_PVI);
+    if (on && (c->eflags & FL_VIF) && (c->eflags & FL_VIP)) {
+        x86_gp(c, 0);
+        atomic_store(&c->ic.limit, 0);
+    }
+}
+
 /* IRET to virtual-8086 mode: nine items in all. */
 static bool iret_to_vm86(X86Cpu *c, const Saved *saved, uint64_t pc, uint64_t cs, uint64_t flags)
 {
@@ -604,6 +614,8 @@ static bool iret_to_vm86(X86Cpu *c, const Saved *saved, uint64_t pc, uint64_t cs
     c->r[RSP] = (uint32_t)sp;
     x86_mode_update(c);
     c->r[REG_PC] = pc & 0xffff;
+    x86_check_interrupts(c);
+    virtual_pending(c);
     return true;
 }
 
@@ -611,7 +623,8 @@ bool x86_iret(X86Cpu *c, unsigned size)
 {
     Saved saved = save(c);
     uint64_t pc, cs, flags;
-    if ((c->eflags & FL_VM) && (c->eflags >> 12 & 3) < 3)
+    bool virtual = (c->eflags & FL_VM) && (c->eflags >> 12 & 3) < 3;
+    if (virtual && (!(c->cr4 & CR4_VME) || size != 2))
         return x86_gp(c, 0);
     if (x86_protected(c) && (c->eflags & FL_NT)) {
         if (x86_long(c))
@@ -628,7 +641,14 @@ bool x86_iret(X86Cpu *c, unsigned size)
             restore(c, &saved);
             return x86_gp(c, 0);
         }
-        mask |= FL_IF | (c->eflags & FL_VM ? 0 : FL_IOPL);
+        if (virtual && ((flags & FL_TF) || ((flags & FL_IF) && (c->eflags & FL_VIP)))) {
+            restore(c, &saved);
+            return x86_gp(c, 0);
+        }
+        if (virtual)
+            c->eflags = (c->eflags & ~(uint32_t)FL_VIF) | (flags & FL_IF ? FL_VIF : 0);
+        else
+            mask |= FL_IF | (c->eflags & FL_VM ? 0 : FL_IOPL);
         real_jump(c, (uint16_t)cs, pc);
     } else {
         if (size == 4 && (flags & FL_VM) && c->cpl == 0 && !x86_long(c)) {
@@ -648,6 +668,7 @@ bool x86_iret(X86Cpu *c, unsigned size)
     x86_rflags_write(c, flags, mask);
     c->nmi_blocked = false;
     x86_check_interrupts(c);
+    virtual_pending(c);
     return true;
 }
 
@@ -722,6 +743,9 @@ bool x86_task_switch(X86Cpu *c, uint16_t selector, unsigned reason, bool has_err
     c->tr_base = base;
     c->cr0 |= CR0_TS;
     if (wide && (c->cr0 & CR0_PG)) {
+        if (x86_pae_paging(c) && !x86_pdptes_load(c, v[7], true)) {
+            return false; /* #GP(0), of the new task in all but this */
+        }
         c->cr3 = v[7];
         interp_tlb_flush(&c->ic);
     }
@@ -734,6 +758,7 @@ bool x86_task_switch(X86Cpu *c, uint16_t selector, unsigned reason, bool has_err
         c->r[i] = wide ? (uint32_t)v[f + 2 + i] : 0xffff0000u | (uint16_t)v[f + 2 + i];
     c->r[REG_PC] = v[f];
     c->dr[7] &= ~0x155ull;
+    x86_debug_update(c);
     uint16_t sel[6] = {0};
     for (unsigned i = 0; i < (wide ? 6u : 4u); i++)
         sel[i] = (uint16_t)v[f + 10 + i];
@@ -787,5 +812,7 @@ bool x86_task_switch(X86Cpu *c, uint16_t selector, unsigned reason, bool has_err
     if (c->r[REG_PC] > c->seg[VMR_X86_CS].limit)
         return x86_gp(c, 0);
     x86_check_interrupts(c);
+    if (wide && (v[25] & 1)) /* the T bit of the TSS */
+        x86_debug_trap(c, DR6_BT);
     return true;
 }

@@ -87,6 +87,8 @@ static bool io_allowed(X86Cpu *c, unsigned port, unsigned bytes)
 static uint64_t port_in(X86Cpu *c, unsigned port, unsigned bytes)
 {
     uint64_t v = 0;
+    if (unlikely(c->debug_on))
+        x86_debug_io(c, port, bytes);
     c->ic.stats.exits_pio++;
     vmr_space_read(c->ic.vm->machine->io, port, &v, bytes, (int)c->ic.index);
     return v;
@@ -94,6 +96,8 @@ static uint64_t port_in(X86Cpu *c, unsigned port, unsigned bytes)
 
 static void port_out(X86Cpu *c, unsigned port, uint64_t v, unsigned bytes)
 {
+    if (unlikely(c->debug_on))
+        x86_debug_io(c, port, bytes);
     c->ic.stats.exits_pio++;
     vmr_space_write(c->ic.vm->machine->io, port, v, bytes, (int)c->ic.index);
 }
@@ -247,7 +251,7 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
     s.delta = (c->eflags & FL_DF ? -1 : 1) * (int64_t)(1u << op->x);
     if (!op->scale)
         return step(&s) != FAULT;
-    bool single = c->eflags & FL_TF; /* #DB after each round */
+    bool single = (c->eflags & FL_TF) || c->debug_on; /* #DB after each round */
     bool blocks = run && !single && blockwise(&s);
     for (unsigned steps = 0; steps < (single ? 1 : STEPS);) {
         uint64_t count = c->r[RCX] & s.mask;
@@ -268,8 +272,10 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
         if (c->ic.code_hit)
             break; /* what was written may be what comes next */
     }
-    if (c->r[RCX] & s.mask)
+    if (c->r[RCX] & s.mask) {
         c->r[REG_PC] = c->insn_pc; /* go on after a look at events */
+        c->rep_again = true;
+    }
     return true;
 }
 

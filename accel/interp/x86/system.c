@@ -62,9 +62,37 @@ void x86_mode_update(X86Cpu *c)
         key |= KEY_NM;
     if (!(c->cr4 & CR4_OSFXSR))
         key |= KEY_NOSSE;
+    if (!(c->cr4 & CR4_OSXSAVE) || (c->xcr0 & 6) != 6)
+        key |= KEY_NOAVX;
     c->key = key;
     unsigned tlb = c->cpl == 3 ? 0 : (c->cr4 & CR4_SMAP) && !(c->eflags & FL_AC) ? 1 : 2;
+    if (tlb == 0 && (c->eflags & FL_AC) && (c->cr0 & CR0_AM))
+        tlb = 3;
     c->ic.tlb = &c->ic.tlbs[tlb];
+}
+
+uint64_t x86_cr4_known(const X86Cpu *c)
+{
+    /* a bit is reserved if CPUID does not offer what it turns on */
+    static const struct {
+        uint8_t word, bit;
+        uint32_t cr4;
+    } bits[] = {
+        {VMR_X86_1_EDX, 1, CR4_VME | CR4_PVI}, {VMR_X86_1_EDX, 2, CR4_DE},
+        {VMR_X86_1_EDX, 3, CR4_PSE},           {VMR_X86_1_EDX, 4, CR4_TSD},
+        {VMR_X86_1_EDX, 6, CR4_PAE},           {VMR_X86_1_EDX, 7, CR4_MCE},
+        {VMR_X86_1_EDX, 13, CR4_PGE},          {VMR_X86_1_EDX, 24, CR4_OSFXSR},
+        {VMR_X86_1_EDX, 25, CR4_OSXMMEXCPT},   {VMR_X86_1_ECX, 17, CR4_PCIDE},
+        {VMR_X86_1_ECX, 26, CR4_OSXSAVE},      {VMR_X86_7_EBX, 0, CR4_FSGSBASE},
+        {VMR_X86_7_EBX, 7, CR4_SMEP},          {VMR_X86_7_EBX, 20, CR4_SMAP},
+        {VMR_X86_7_ECX, 2, CR4_UMIP},          {VMR_X86_7_ECX, 3, CR4_PKE},
+        {VMR_X86_7_ECX, 16, CR4_LA57},
+    };
+    uint64_t known = c->cpuid.model->family >= 6 ? CR4_PCE : 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++)
+        if (c->cpuid.words[bits[i].word] >> bits[i].bit & 1)
+            known |= bits[i].cr4;
+    return known;
 }
 
 bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t v)
@@ -76,14 +104,17 @@ bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t v)
         if (((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
             return x86_gp(c, 0);
         if ((v & CR0_PG) && !(old & CR0_PG) && (c->efer & EFER_LME)) {
-            if (!(c->cr4 & CR4_PAE) || (c->seg[VMR_X86_CS].ar & AR_L))
+            if (!(c->cr4 & CR4_PAE) || (c->seg[VMR_X86_CS].ar & AR_L) || AR_TYPE(c->tr.ar) <= 3)
                 return x86_gp(c, 0);
             c->efer |= EFER_LMA;
         } else if (!(v & CR0_PG) && (old & CR0_PG)) {
-            if (x86_code64(c))
+            if (x86_code64(c) || (c->cr4 & CR4_PCIDE))
                 return x86_gp(c, 0);
             c->efer &= ~(uint64_t)EFER_LMA;
         }
+        if ((v & CR0_PG) && (c->cr4 & CR4_PAE) && !x86_long(c) &&
+            ((old ^ v) & (CR0_CD | CR0_NW | CR0_PG)) && !x86_pdptes_load(c, c->cr3, true))
+            return false;
         c->cr0 = v;
         if ((old ^ v) & (CR0_PG | CR0_WP | CR0_PE))
             interp_tlb_flush(&c->ic);
@@ -91,37 +122,33 @@ bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t v)
         return true;
     }
     case 3:
-        if (x86_long(c) && (v >> 52 & 0x7ff))
-            return x86_gp(c, 0);
-        c->cr3 = x86_long(c) ? v & ~(1ull << 63) : (uint32_t)v;
+        if (x86_long(c)) {
+            if (c->cr4 & CR4_PCIDE)
+                v &= ~(1ull << 63); /* "do not flush": only a hint */
+            if (v >> x86_phys_bits(c))
+                return x86_gp(c, 0);
+        } else {
+            v = (uint32_t)v;
+            if (x86_pae_paging(c) && !x86_pdptes_load(c, v, true))
+                return false;
+        }
+        c->cr3 = v;
         interp_tlb_flush(&c->ic);
         return true;
     case 4: {
-        /* a bit is reserved if CPUID does not offer what it turns on */
-        static const struct {
-            uint8_t word, bit;
-            uint32_t cr4;
-        } bits[] = {
-            {VMR_X86_1_EDX, 1, CR4_VME | CR4_PVI}, {VMR_X86_1_EDX, 2, CR4_DE},
-            {VMR_X86_1_EDX, 3, CR4_PSE},           {VMR_X86_1_EDX, 4, CR4_TSD},
-            {VMR_X86_1_EDX, 6, CR4_PAE},           {VMR_X86_1_EDX, 7, CR4_MCE},
-            {VMR_X86_1_EDX, 13, CR4_PGE},          {VMR_X86_1_EDX, 24, CR4_OSFXSR},
-            {VMR_X86_1_EDX, 25, CR4_OSXMMEXCPT},   {VMR_X86_1_ECX, 17, CR4_PCIDE},
-            {VMR_X86_1_ECX, 26, CR4_OSXSAVE},      {VMR_X86_7_EBX, 0, CR4_FSGSBASE},
-            {VMR_X86_7_EBX, 7, CR4_SMEP},          {VMR_X86_7_EBX, 20, CR4_SMAP},
-            {VMR_X86_7_ECX, 2, CR4_UMIP},          {VMR_X86_7_ECX, 3, CR4_PKE},
-            {VMR_X86_7_ECX, 16, CR4_LA57},
-        };
-        uint64_t known = c->cpuid.model->family >= 6 ? CR4_PCE : 0;
-        for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++)
-            if (c->cpuid.words[bits[i].word] >> bits[i].bit & 1)
-                known |= bits[i].cr4;
-        if (v & ~known || (x86_long(c) && !(v & CR4_PAE)))
+        uint64_t old = c->cr4, changed = old ^ v;
+        if (v & ~x86_cr4_known(c) || (x86_long(c) && (!(v & CR4_PAE) || (changed & CR4_LA57))))
             return x86_gp(c, 0);
-        uint64_t old = c->cr4;
+        if ((v & changed & CR4_PCIDE) && (!x86_long(c) || (c->cr3 & 0xfff)))
+            return x86_gp(c, 0);
+        if ((c->cr0 & CR0_PG) && (v & CR4_PAE) && !x86_long(c) &&
+            (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && !x86_pdptes_load(c, c->cr3, true))
+            return false;
         c->cr4 = v;
-        if ((old ^ v) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP))
+        if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_LA57 | CR4_PCIDE))
             interp_tlb_flush(&c->ic);
+        if (changed & CR4_DE)
+            x86_debug_update(c);
         x86_mode_update(c);
         return true;
     }
@@ -191,6 +218,11 @@ static bool debug_register(X86Cpu *c, unsigned *n)
             return x86_ud(c);
         *n += 2;
     }
+    if (c->dr[7] & DR7_GD) {
+        c->dr[6] = (c->dr[6] & ~15ull) | DR6_BD;
+        c->gd_fault = true;
+        return x86_raise(c, EXC_DB);
+    }
     return true;
 }
 
@@ -207,6 +239,8 @@ bool x86_h_mov_to_dr(X86Cpu *c, const InterpOp *op)
     else if (n == 7)
         v = (v & 0xffff2bff) | 0x400;
     c->dr[n] = v;
+    if (n != 6)
+        x86_debug_update(c);
     return true;
 }
 
@@ -427,11 +461,17 @@ bool x86_h_invlpg(X86Cpu *c, const InterpOp *op)
 
 bool x86_h_invpcid(X86Cpu *c, const InterpOp *op)
 {
-    uint64_t address;
-    if (!ring0(c) || !x86_load(c, T0 + 8, 8, &address))
+    uint64_t pcid, address, type = *(uint64_t *)((char *)c->r + op->d);
+    if (!x86_code64(c))
+        type = (uint32_t)type;
+    if (!ring0(c))
         return false;
-    uint64_t type = *(uint64_t *)((char *)c->r + op->d);
     if (type > 3)
+        return x86_gp(c, 0);
+    if (!x86_load(c, T0, 8, &pcid) || !x86_load(c, T0 + 8, 8, &address))
+        return false;
+    if (pcid >> 12 || (type < 2 && !(c->cr4 & CR4_PCIDE) && pcid) ||
+        (type == 0 && !x86_canonical(c, address)))
         return x86_gp(c, 0);
     if (type == 0)
         interp_tlb_flush_page(&c->ic, address);
@@ -637,9 +677,11 @@ bool x86_h_xsetbv(X86Cpu *c, const InterpOp *op)
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
     uint64_t v = (uint32_t)c->r[RAX] | c->r[RDX] << 32;
-    if (c->cpl || (uint32_t)c->r[RCX] || !(v & 1) || (v & ~3ull))
+    if (c->cpl || (uint32_t)c->r[RCX] || !(v & 1) || (v & ~vmr_x86_xcr0_all(c->cpuid.words)) ||
+        (v & 6) == 4)
         return x86_gp(c, 0);
     c->xcr0 = v;
+    x86_mode_update(c);
     return true;
 }
 
@@ -654,4 +696,52 @@ static bool set_ac(X86Cpu *c, uint32_t value)
 
 bool x86_h_clac(X86Cpu *c, const InterpOp *op) { return set_ac(c, 0); }
 bool x86_h_stac(X86Cpu *c, const InterpOp *op) { return set_ac(c, FL_AC); }
-bool x86_h_rsm(X86Cpu *c, const InterpOp *op) { return x86_ud(c); }
+/* PKRU: by the CPU, not by XCR0.  d: WRPKRU */
+bool x86_h_pkru(X86Cpu *c, const InterpOp *op)
+{
+    if (!(c->cr4 & CR4_PKE))
+        return x86_ud(c);
+    if ((uint32_t)c->r[RCX] || (op->d && (uint32_t)c->r[RDX]))
+        return x86_gp(c, 0);
+    if (op->d) {
+        x86_pkru_set(c, (uint32_t)c->r[RAX]);
+    } else {
+        c->r[RAX] = c->pkru;
+        c->r[RDX] = 0;
+    }
+    return true;
+}
+
+void x86_pkru_set(X86Cpu *c, uint32_t v)
+{
+    if (v != c->pkru)
+        interp_tlb_flush(&c->ic);
+    c->pkru = v;
+}
+
+/* Nothing is watched: MWAIT of the only CPU waits for an interrupt, of others ends at once. */
+bool x86_h_monitor(X86Cpu *c, const InterpOp *op)
+{
+    uint64_t at, mask = op->x == 3 ? ~0ull : op->x == 2 ? 0xffffffff : 0xffff;
+    if (!X86_FEATURE(c, 1_ECX, 3) || c->cpl)
+        return x86_ud(c);
+    if ((uint32_t)c->r[RCX])
+        return x86_gp(c, 0);
+    return x86_seg_linear(c, op->d, c->r[RAX] & mask, 1, false, &at) && x86_probe(c, at, 1, false);
+}
+
+bool x86_h_mwait(X86Cpu *c, const InterpOp *op)
+{
+    if (!X86_FEATURE(c, 1_ECX, 3) || c->cpl)
+        return x86_ud(c);
+    if ((uint32_t)c->r[RCX] & ~1u)
+        return x86_gp(c, 0);
+    if (c->ic.vm->cpu_count > 1) {
+        g_thread_yield();
+        return true;
+    }
+    c->halted = true;
+    c->mwait = c->r[RCX] & 1;
+    atomic_store(&c->ic.limit, 0);
+    return true;
+}

@@ -109,6 +109,14 @@ void kvm_x86_msr_write(X86Cpu *c)
 
 /* ---- ports and memory ------------------------------------------------------------------------ */
 
+/* A doorbell's next write will cause no exit. */
+static void learn(X86Cpu *c, VmrSpace *space, uint64_t address)
+{
+    const VmrRange *r = vmr_space_find(space, address);
+    if (r && r->kind == VMR_RANGE_IO && G_UNLIKELY(r->region->flags & VMR_REGION_DOORBELL))
+        kvm_bell_learn(c->k.vm, space == c->k.vm->machine->io, address);
+}
+
 void kvm_x86_pio(X86Cpu *c)
 {
     struct kvm_run *run = c->k.run;
@@ -125,6 +133,7 @@ void kvm_x86_pio(X86Cpu *c)
         if (run->io.direction == KVM_EXIT_IO_OUT) {
             memcpy(&value, data, size);
             vmr_space_write(io, port, value, size, (int)c->k.index);
+            learn(c, io, port);
         } else {
             vmr_space_read(io, port, &value, size, (int)c->k.index);
             memcpy(data, &value, size);
@@ -150,6 +159,7 @@ void kvm_x86_mmio(X86Cpu *c)
     if (run->mmio.is_write) {
         memcpy(&value, run->mmio.data, len);
         vmr_space_write(memory, address, value, len, (int)c->k.index);
+        learn(c, memory, address);
         c->cr8_stale = true; /* it may have been the local APIC */
     } else {
         vmr_space_read(memory, address, &value, len, (int)c->k.index);

@@ -98,6 +98,7 @@ static int enter(X86Cpu *c, bool finish)
     KvmCpu *k = &c->k;
     struct kvm_run *run = k->run;
     int r = kvm_cpu_enter(k, finish);
+    kvm_ring_look(k);
     if (G_UNLIKELY(run->cr8 != c->cr8))
         cr8_from_kvm(c);
     if (r < 0) {
@@ -185,6 +186,7 @@ VmrExit kvm_arch_cpu_run(void *acpu)
             take_events(c, events);
             if (events & KVM_EV_KICK) {
                 atomic_fetch_and(&c->k.events, ~(uint32_t)KVM_EV_KICK);
+                kvm_bells_drain(c->k.vm);
                 return VMR_EXIT_KICKED;
             }
         }

@@ -88,7 +88,8 @@ typedef enum VmrRegionKind {
 enum {
     VMR_REGION_OPTIONAL = 1u << 0,   /* may be left unplaced by the machine file */
     VMR_REGION_CONCURRENT = 1u << 1, /* handlers are called without the domain lock [any] */
-    VMR_REGION_DOORBELL = 1u << 2,   /* a write only notifies; may be served by an eventfd */
+    VMR_REGION_DOORBELL = 1u << 2,   /* a write only notifies, by its offset: value and size mean
+                                        nothing, and two may count as one; served by an eventfd */
     VMR_REGION_COALESCE = 1u << 3,   /* writes may be batched by an accelerator */
     VMR_REGION_OVERLAY = 1u << 4,    /* wins over a region that is not an overlay */
 };

@@ -149,14 +149,14 @@ static const Case long_cases[] = {LONG_CASES(ENTRY)};
 static const Case user_cases[] = {USER_CASES(ENTRY)};
 static const Case prot_cases[] = {PROT_CASES(ENTRY)};
 
-/* What QEMU's TCG does differently, or dies of; and what the interpreter leaves out: #SS for a
-   non-canonical address through RBP or RSP, #AC, breakpoints by debug registers */
+/* What QEMU's TCG does differently, or dies of; the interpreter leaves out #AC and breakpoints by
+   debug registers. */
 static bool skipped(const Case *t)
 {
     const u8 *const not_tcg[] = {icebp,       lock_mov,    ss_rbp, ss_push,      gp_rdmsr,
                                  gp_ltr_null, p_bound_reg, u_ac,   gp_idt_limit, pf_rmw,
                                  pf_xchg,     pf_cmpxchg,  pf_bts, p_gp_null};
-    if (on_interp && (t->code == ss_rbp || t->code == ss_push || t->code == u_ac))
+    if (on_interp && t->code == u_ac)
         return true;
     for (unsigned i = 0; on_tcg && i < COUNT(not_tcg); i++)
         if (t->code == not_tcg[i])

@@ -1,0 +1,53 @@
+/*
+ * core/block.h - what a drive's bytes are in: layers, each a table of blocking functions.
+ *
+ * Called by threads of the work pool, several at a time, without any lock.  All
+ * give 0 or an errno.  Ranges are within the size and whole multiples of 512 bytes.
+ */
+#ifndef VMR_CORE_BLOCK_H
+#define VMR_CORE_BLOCK_H
+
+#include <vmrun/host.h>
+
+typedef struct VmrBlock VmrBlock;
+
+typedef struct VmrBlockClass {
+    const char *name;
+    int (*read)(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *to, unsigned count);
+    int (*write)(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *from,
+                 unsigned count);
+    int (*flush)(VmrBlock *b);
+    int (*discard)(VmrBlock *b, uint64_t offset, uint64_t length);
+    int (*zero)(VmrBlock *b, uint64_t offset, uint64_t length, bool unmap);
+    void (*close)(VmrBlock *b); /* and free */
+} VmrBlockClass;
+
+struct VmrBlock {
+    const VmrBlockClass *klass;
+    uint64_t size;           /* bytes, a multiple of `alignment` */
+    uint32_t alignment;      /* bytes: 512 or 4096 */
+    uint32_t physical_block; /* bytes */
+    bool read_only, discards, volatile_cache;
+};
+
+typedef enum VmrCacheMode {
+    VMR_CACHE_WRITEBACK,
+    VMR_CACHE_WRITETHROUGH,
+    VMR_CACHE_NONE,
+    VMR_CACHE_UNSAFE,
+} VmrCacheMode;
+
+/* A file or block device; the lock keeps other vmruns off it.  NULL with an error.  [main] */
+VmrBlock *vmr_block_raw_open(const char *path, bool read_only, bool lock, VmrCacheMode cache,
+                             GError **error);
+/* What is written goes to a temporary file, `base` stays as it is; takes `base` over. */
+VmrBlock *vmr_block_overlay_new(VmrBlock *base, GError **error);
+
+void vmr_block_close(VmrBlock *b); /* NULL-safe */
+
+/* The part of `from` that begins after `skip` bytes and has `length`, into `to`, which has room
+   for `count` buffers: how many they are. */
+unsigned vmr_buffers_slice(const VmrBuffer *from, unsigned count, uint64_t skip, uint64_t length,
+                           VmrBuffer *to);
+
+#endif
