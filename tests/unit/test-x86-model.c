@@ -96,7 +96,7 @@ static void test_cpuid(void)
         vmr_x86_cpuid(&c, 0x80000000, 0, out);
         g_assert_cmpint(out[0] >> 16 == 0x8000, ==, models[i].extended);
     }
-    VmrX86Cpuid c = made("max", NULL, NULL);
+    VmrX86Cpuid c = made("x86-64-v2", "+xsave,+pku", NULL);
     uint32_t out[4];
     c.xcr0 = 3;
     vmr_x86_cpuid(&c, 0xd, 0, out);
