@@ -29,6 +29,8 @@ const VmrProperty vmr_machine_properties[] = {
             "a default by arch"},
     {.name = "interrupt-controller", .type = VMR_PROP_STRING, .offset = M(interrupt_controller),
      .doc = "The device that gives the CPUs their interrupt vectors"},
+    {.name = "power-button", .type = VMR_PROP_STRING, .offset = M(power_button),
+     .doc = "The input that the monitor's system_powerdown presses: DEVICE:GROUP"},
     {.name = "on-reset", .type = VMR_PROP_ENUM, .offset = M(on_reset), .default_text = "reset",
      .names = on_reset, .doc = "What a reset that the guest asks for does"},
     {.name = "on-crash", .type = VMR_PROP_ENUM, .offset = M(on_crash), .default_text = "exit",

@@ -182,6 +182,8 @@ const char *guest_avx_name(unsigned map_, unsigned prefix, uint8_t opcode, unsig
         *gather = s->flags & AVI_GATHER;
         if (s->mem)
             *mem_size = s->mem;
+        if (s->flags & AVI_HALF)
+            *mem_size /= 2;
         return s->name;
     }
     const X86SseInsn *insn = x86_sse_lookup(map_ - 1, p, opcode, modrm);

@@ -289,15 +289,19 @@ static bool run_special(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uin
         b = ymm(f, reg);
     else if (!mem)
         b = ymm(f, rm);
-    else if (!load(c, ea, &b, in->mem ? in->mem : bytes))
+    else if (!load(c, ea, &b, in->mem ? in->mem : bytes / (in->flags & AVI_HALF ? 2 : 1)))
         return false;
-    uint32_t r = in->fn(f, &out, &a, &b, op->x, bytes);
+    unsigned imm = in->flags & AVI_FMA ? in->opcode | (op->s & AVX_OP_W ? 0x100u : 0) : op->x;
+    /* a result that cannot be stored leaves no trace in MXCSR */
+    if (to_rm && mem && !x86_probe(c, ea, in->flags & AVI_HALF ? bytes / 2 : 16, true))
+        return false;
+    uint32_t r = in->fn(f, &out, &a, &b, imm, bytes);
     if (r & X86_SSE_XM)
         return xm(c);
     if (in->flags & AVI_EFLAGS)
         x86_flags_set(c, r);
     else if (to_rm && mem)
-        return store(c, ea, &out, 16);
+        return store(c, ea, &out, in->flags & AVI_HALF ? bytes / 2 : 16);
     else if (to_rm)
         set_ymm(f, rm, &out, 16);
     else

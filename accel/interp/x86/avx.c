@@ -256,7 +256,24 @@ FN(by_executor) { return 0; }
 #define L1 AVI_L1
 #define A2 AVI_AVX2
 
+#define MA (V | AVI_FMA | AVI_FP)
+#define FMA_PACKED(name, op)                                                                       \
+    { name "132p", x86_avx_fma, 1, 1, 0x90 + op, -1, 0, MA },                                      \
+    { name "213p", x86_avx_fma, 1, 1, 0xa0 + op, -1, 0, MA },                                      \
+    { name "231p", x86_avx_fma, 1, 1, 0xb0 + op, -1, 0, MA }
+#define FMA_SCALAR(name, op, w, size)                                                              \
+    { name "132s", x86_avx_fma, 1, 1, 0x90 + op, w, size, MA | AVI_LIG },                          \
+    { name "213s", x86_avx_fma, 1, 1, 0xa0 + op, w, size, MA | AVI_LIG },                          \
+    { name "231s", x86_avx_fma, 1, 1, 0xb0 + op, w, size, MA | AVI_LIG }
+
 static const X86AvxInsn rows[] = {
+    FMA_PACKED("vfmaddsub", 6), FMA_PACKED("vfmsubadd", 7), FMA_PACKED("vfmadd", 8),
+    FMA_SCALAR("vfmadd", 9, 0, 4), FMA_SCALAR("vfmadd", 9, 1, 8), FMA_PACKED("vfmsub", 10),
+    FMA_SCALAR("vfmsub", 11, 0, 4), FMA_SCALAR("vfmsub", 11, 1, 8), FMA_PACKED("vfnmadd", 12),
+    FMA_SCALAR("vfnmadd", 13, 0, 4), FMA_SCALAR("vfnmadd", 13, 1, 8), FMA_PACKED("vfnmsub", 14),
+    FMA_SCALAR("vfnmsub", 15, 0, 4), FMA_SCALAR("vfnmsub", 15, 1, 8),
+    { "vcvtph2ps", x86_avx_cvtph2ps, 1, 1, 0x13, 0, 0, AVI_F16C | AVI_HALF | AVI_FP },
+    { "vcvtps2ph", x86_avx_cvtps2ph, 2, 1, 0x1d, 0, 0, I | AVI_F16C | AVI_HALF | AVI_STORE | AVI_FP },
     { "vzero", vzero, 0, 0, 0x77, -1, 0, 0 },
     { "vcmpps", vcmpps, 0, 0, 0xc2, -1, 0, V | I | AVI_FP },
     { "vcmppd", vcmppd, 0, 1, 0xc2, -1, 0, V | I | AVI_FP },

@@ -3,7 +3,7 @@
  *
  * Most VEX-encoded instructions are an SSE instruction with a second source, done
  * once for each 16-byte lane: x86_avx_class() says how.  What only VEX has is a
- * row of its own, x86_avx_lookup().  Left out: FMA, F16C, VAES, AVX-512.
+ * row of its own, x86_avx_lookup().  FMA and F16C: fma.c.  Left out: VAES, AVX-512.
  */
 #ifndef VMRUN_INTERP_X86_AVX_H
 #define VMRUN_INTERP_X86_AVX_H
@@ -53,7 +53,13 @@ enum { /* X86AvxInsn.flags */
     AVI_MASKED = 1 << 9, /* VMASKMOV: `mem` is the element's size */
     AVI_GATHER = 1 << 10,
     AVI_FP = 1 << 11,
+    AVI_FMA = 1 << 12,   /* CPUID.FMA; fn takes the opcode and VEX.W << 8 as its immediate */
+    AVI_F16C = 1 << 13,
+    AVI_HALF = 1 << 14,  /* half of the vector in memory, or as what is stored */
 };
+/* fma.c */
+X86AvxFn x86_avx_fma, x86_avx_cvtph2ps, x86_avx_cvtps2ph;
+
 typedef struct X86AvxInsn {
     const char *name;
     X86AvxFn *fn;

@@ -419,6 +419,8 @@ static X86Seg segment_set(const VmrX86Segment *s)
 static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     X86Cpu *c = of(cpu);
+    /* What was signalled since it stopped is part of its state. */
+    front_events(c, atomic_load(&c->ic.events));
     memset(s, 0, sizeof *s);
     s->size = sizeof *s;
     s->mp_state = c->wait_sipi ? 2 : c->halted ? 1 : 0;

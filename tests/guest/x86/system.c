@@ -770,7 +770,7 @@ void guest_main(void)
         keys();
     if (HAS_LA57)
         five_levels();
-    if (HAS_MONITOR)
+    if (HAS_MONITOR && !on_tcg) /* no ECX there */
         monitor();
     if (on_interp)
         smm();
