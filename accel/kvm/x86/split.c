@@ -134,3 +134,14 @@ bool kvm_x86_split_init(KvmVm *vm, GError **error)
     vmr_domain_unlock(m->domain);
     return true;
 }
+
+void kvm_x86_split_clear(KvmVm *vm)
+{
+    VmrDevice *lapic = vm->machine->intc;
+    /* At the end of the machine the device is gone already; at a change of accelerator not. */
+    if (!vm->arch->split || !lapic->handle->realized)
+        return;
+    vmr_domain_lock(vm->machine->domain);
+    vm->arch->split->take(lapic, NULL, NULL);
+    vmr_domain_unlock(vm->machine->domain);
+}

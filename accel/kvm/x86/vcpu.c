@@ -308,6 +308,7 @@ bool kvm_arch_vm_init(KvmVm *vm, GError **error)
 void kvm_arch_vm_clear(KvmVm *vm)
 {
     if (vm->arch) {
+        kvm_x86_split_clear(vm);
         g_mutex_clear(&vm->arch->routes_lock);
         g_mutex_clear(&vm->arch->tsc_lock);
         g_free(vm->arch->supported);

@@ -61,6 +61,7 @@ static inline KvmArchVm *x86_vm(X86Cpu *c) { return c->k.vm->arch; }
 
 /* If the machine file says irqchip = split. */
 bool kvm_x86_split_init(KvmVm *vm, GError **error);
+void kvm_x86_split_clear(KvmVm *vm);
 /* KVM's local APIC from the device, and back; the vCPU is stopped. */
 bool kvm_x86_lapic_push(X86Cpu *c, GError **error);
 void kvm_x86_lapic_pull(X86Cpu *c);
