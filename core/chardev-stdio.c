@@ -6,6 +6,7 @@
  * and where that fails the flag is set and given back at the end.
  */
 #include "chardev-private.h"
+#include "monitor.h"
 #include "runtime.h"
 
 #include <errno.h>
@@ -63,7 +64,8 @@ static void help(void)
     fputs("\nCtrl-A x       leave\n"
           "Ctrl-A h       these keys\n"
           "Ctrl-A b       send a break\n"
-          "Ctrl-A c       the monitor (not there yet)\n"
+          "Ctrl-A c       the monitor, and back\n"
+          "Ctrl-A s       run on with the other accelerator\n"
           "Ctrl-A Ctrl-A  send Ctrl-A\n",
           stderr);
 }
@@ -77,6 +79,8 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
         if (!s->escaped) {
             if (key == ESCAPE)
                 s->escaped = true;
+            else if (vmr_monitor_terminal_on(c->machine))
+                vmr_monitor_terminal_key(c->machine, key);
             else
                 data[left++] = key;
             continue;
@@ -91,7 +95,9 @@ static unsigned filter(VmrChardev *c, uint8_t *data, unsigned len)
         else if (key == 'h' || key == '?')
             help();
         else if (key == 'c')
-            fputs("\nvmrun: there is no monitor yet\n", stderr);
+            vmr_monitor_terminal_toggle(c->machine);
+        else if (key == 's')
+            vmr_monitor_terminal_line(c->machine, "swap-accel");
     }
     return left;
 }
@@ -136,7 +142,7 @@ const VmrChardevClass vmr_chardev_stdio = {
     .type = "stdio",
     .summary = "standard input and output; a terminal is put into raw mode",
     .doc = "Keys on a terminal: Ctrl-A x leaves, Ctrl-A h lists the keys, Ctrl-A b sends a break, "
-           "Ctrl-A Ctrl-A sends Ctrl-A.",
+           "Ctrl-A c the monitor, Ctrl-A s swaps the accelerator, Ctrl-A Ctrl-A sends Ctrl-A.",
     .properties = properties,
     .instance_size = sizeof(Stdio),
     .open = open_stdio,

@@ -26,6 +26,11 @@ const VmrOption vmr_options[] = {
     {"trace", VMR_OPT_TRACE, "CATS[:FILE]",
      "log io, irq, dma, exit, insn, device, guest-error, unassigned, exception; 'all' is all but "
      "insn; @NAME limits it to a device"},
+    {"monitor", VMR_OPT_MONITOR, "unix:PATH",
+     "serve QMP, QEMU's monitor protocol, on a UNIX socket; Ctrl-A c in the terminal is for people"},
+    {"swap", VMR_OPT_SWAP, "EVENT:ACCEL",
+     "run on with another accelerator at io=PORT, mmio=ADDRESS, irq=DEVICE:N or time=SECONDS; "
+     "repeatable: each waits for the one before"},
     {"save", VMR_OPT_SAVE, "FILE",
      "save the whole machine there when the run is ended from outside: by Ctrl-A x, a signal, the "
      "monitor's quit, or --time-limit"},

@@ -19,6 +19,8 @@ typedef enum VmrOptionId {
     VMR_OPT_JSON,
     VMR_OPT_DESCRIBE,
     VMR_OPT_TRACE,
+    VMR_OPT_MONITOR,
+    VMR_OPT_SWAP,
     VMR_OPT_SAVE,
     VMR_OPT_RESTORE,
     VMR_OPT_TIME_LIMIT,

@@ -7,6 +7,8 @@
  */
 #include "runtime.h"
 
+#include <unistd.h>
+
 enum { PARK_SECONDS = 10 };
 
 static bool flag(const bool *b)
@@ -65,6 +67,7 @@ static void *cpu_thread(void *data)
                                         [VMR_EXIT_DEBUG] = "debug", [VMR_EXIT_ERROR] = "error"};
     char who[16];
     g_snprintf(who, sizeof who, "cpu%u", cpu->index);
+    cpu->tid = (int)gettid();
     bool halted = false;
     while (wait_to_run(cpu, halted)) {
         vmr_reader_enter(m);

@@ -5,6 +5,7 @@
  * any thread, and with no machine running.
  */
 #include "runtime.h"
+#include "swap.h"
 
 /* A ring of wires in a machine file must not become a recursion without end. */
 enum { MAX_CHAIN = 32 };
@@ -33,6 +34,8 @@ static _Thread_local unsigned chain;
 static void tell(Input *in, bool level)
 {
     in->level = level;
+    if (G_UNLIKELY(vmr_swap_armed) && level && in->to.device)
+        vmr_swap_irq(in->machine, in->to.device, in->to.n);
     if (vmr_tracing(VMR_TRACE_IRQ) && in->to.device)
         vmr_core_trace(in->to.device->name, "irq: input %u %s", in->to.n,
                        level ? "asserted" : "deasserted");

@@ -250,3 +250,17 @@ void vmr_wire_line(VmrMachine *machine, VmrDeviceHandle *from, const VmrLine *li
         wrong(&w, "it wires %" G_GUINT64_FORMAT " outputs; %s of %s has %u", (guint64)next,
               line->name, from->klass->id, line->count);
 }
+
+bool vmr_wire_machine_line(VmrMachine *machine, const VmrSection *section, const VmrValue *value,
+                           VmrIrq *irq, VmrErrors *errors)
+{
+    const VmrLine line = {.name = value->key, .direction = VMR_LINE_OUT, .count = 1};
+    Wiring w = {machine, NULL, &line, section, value, errors};
+    Target t;
+    if (value->broken || !*value->text || strcmp(value->text, "none") == 0)
+        return true;
+    if (!resolve(&w, value->text, &t))
+        return false;
+    *irq = vmr_irq_connect(machine, &t.input, 1);
+    return true;
+}

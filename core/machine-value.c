@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Keys of [boot] that name files. */
-static const char *const path_keys[] = {"kernel", "initrd", "firmware", "disk", "dtb", NULL};
+static const char *const path_keys[] = {"kernel", "initrd", "firmware", "dtb", NULL};
 
 const char *vmr_machine_value_text(VmrMachine *m, const char *section, const char *key)
 {

@@ -8,9 +8,11 @@
 #include "chardev.h"
 #include "display.h"
 #include "drive.h"
+#include "monitor.h"
 #include "net.h"
 #include "runtime.h"
 #include "state.h"
+#include "swap.h"
 
 #include <glib-unix.h>
 #include <signal.h>
@@ -114,6 +116,9 @@ void vmr_machine_free(VmrMachine *m)
     struct VmrMachinePrivate *p = m->priv;
     if (p) {
         vmr_cpus_join(m);
+        vmr_monitor_close(m);
+        vmr_monitor_terminal_free(m);
+        vmr_swap_free(m);
         vmr_workers_drain(p->workers);
     }
     for (unsigned i = m->realize_order ? m->realize_order->len : 0; i-- > 0;) {
@@ -156,6 +161,7 @@ void vmr_machine_free(VmrMachine *m)
         g_mutex_clear(&p->request_lock);
         g_free(p->end_message);
         g_free(p->save_path);
+        g_free(p->past_stats);
         vmr_snapshot_free(p->restore);
         g_free(p->pin_levels);
         g_free(p);
@@ -212,6 +218,11 @@ static void tell_main_loop(VmrMachine *m)
     __atomic_store_n(&m->priv->request_pending, true, __ATOMIC_SEQ_CST);
     vmr_cpus_kick(m);
     g_main_context_wakeup(m->priv->context);
+}
+
+void vmr_machine_look(VmrMachine *m)
+{
+    tell_main_loop(m);
 }
 
 static void end(VmrMachine *m, int status, bool by_user, char *message)
@@ -278,7 +289,10 @@ static bool carry_out(VmrMachine *m)
             return true;
         }
         vmr_machine_reset(m, VMR_RESET_WARM);
+        vmr_monitor_event(m, VMR_EVENT_RESET, !p->reset_by_user);
+        p->reset_by_user = false;
     }
+    vmr_swap_carry_out(m);
     /* A request that came meanwhile keeps the vCPUs waiting. */
     g_mutex_lock(&p->request_lock);
     if (!p->end_wanted && !p->reset_wanted)
@@ -426,11 +440,16 @@ int vmr_machine_run(VmrMachine *m)
         vmr_cpus_unpark(m);
     }
     GPtrArray *sources = end_sources(m);
+    vmr_swap_start(m);
     while (!carry_out(m))
         g_main_context_iteration(p->context, TRUE);
     bool stopped = vmr_machine_pause(m);
     if (stopped && good)
         save_at_end(m);
+    if (p->end_status == 3 && !p->end_by_user)
+        vmr_monitor_event(m, VMR_EVENT_PANICKED, true);
+    vmr_monitor_event(m, VMR_EVENT_SHUTDOWN, !p->end_by_user);
+    vmr_monitor_close(m);
     p->run_time = g_get_monotonic_time() - p->run_start;
     vmr_displays_close(m);
     vmr_displays_dump(m);
@@ -449,6 +468,18 @@ int vmr_machine_run(VmrMachine *m)
 
 /* ---- statistics ------------------------------------------------------- */
 
+void vmr_stats_add(VmrCpuStats *to, const VmrCpuStats *more)
+{
+    to->instructions += more->instructions;
+    to->exits_mmio += more->exits_mmio;
+    to->exits_pio += more->exits_pio;
+    to->exits_halt += more->exits_halt;
+    to->interrupts += more->interrupts;
+    to->exceptions += more->exceptions;
+    to->blocks_translated += more->blocks_translated;
+    to->flushes += more->flushes;
+}
+
 void vmr_machine_print_stats(VmrMachine *m, FILE *to)
 {
     VmrCpuStats all = {0};
@@ -457,14 +488,9 @@ void vmr_machine_print_stats(VmrMachine *m, FILE *to)
         VmrCpuStats s = {0};
         if (m->cpus[i].acpu && m->accel->cpu_stats)
             m->accel->cpu_stats(m->cpus[i].acpu, &s);
-        all.instructions += s.instructions;
-        all.exits_mmio += s.exits_mmio;
-        all.exits_pio += s.exits_pio;
-        all.exits_halt += s.exits_halt;
-        all.interrupts += s.interrupts;
-        all.exceptions += s.exceptions;
-        all.blocks_translated += s.blocks_translated;
-        all.flushes += s.flushes;
+        if (m->priv->past_stats)
+            vmr_stats_add(&s, &m->priv->past_stats[i]);
+        vmr_stats_add(&all, &s);
         fprintf(to, "cpu%u: %" PRIu64 " instructions, %" PRIu64 " interrupts, %" PRIu64
                 " exceptions; exits: %" PRIu64 " mmio, %" PRIu64 " pio, %" PRIu64 " halt\n",
                 i, s.instructions, s.interrupts, s.exceptions, s.exits_mmio, s.exits_pio,

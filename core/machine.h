@@ -26,6 +26,7 @@ struct VmrCpu {
     GCond cond;
     bool wake;    /* sticky: set by vmr_cpu_wake, taken by the waiting thread */
     bool parked;  /* the thread waits outside cpu_run, for vmr_machine_pause */
+    int tid;      /* of the thread; 0: not started */
     bool stopped; /* shut down or failed: does not run until a reset */
 };
 

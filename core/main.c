@@ -8,6 +8,8 @@
 #include "core/cli.h"
 #include "core/config.h"
 #include "core/machine.h"
+#include "core/monitor.h"
+#include "core/swap.h"
 #include "core/wire.h"
 
 #include <math.h>
@@ -17,10 +19,11 @@
 enum { STATUS_OK = 0, STATUS_USAGE = 2 };
 
 typedef struct Arguments {
-    const char *machine, *list, *describe, *trace, *save, *restore;
+    const char *machine, *list, *describe, *trace, *save, *restore, *monitor;
     bool do_list, check, json, stats, version, help, man;
     double time_limit; /* 0: none */
     GPtrArray *sets;   /* char *, owned */
+    GPtrArray *swaps;  /* const char * */
 } Arguments;
 
 G_GNUC_PRINTF(1, 2) static bool usage(const char *format, ...)
@@ -94,6 +97,12 @@ static bool apply(Arguments *a, VmrOptionId id, const char *value)
     case VMR_OPT_TRACE:
         a->trace = value;
         break;
+    case VMR_OPT_MONITOR:
+        a->monitor = value;
+        break;
+    case VMR_OPT_SWAP:
+        g_ptr_array_add(a->swaps, (gpointer)value);
+        break;
     case VMR_OPT_SAVE:
         a->save = value;
         break;
@@ -152,6 +161,17 @@ static bool parse_one(Arguments *a, char **argv, int argc, int *i)
     return ok;
 }
 
+/* What needs the whole machine, before it runs. */
+static bool prepare(const Arguments *a, VmrMachine *machine, GError **error)
+{
+    if (a->restore && !vmr_machine_set_restore(machine, a->restore, error))
+        return false;
+    for (unsigned i = 0; i < a->swaps->len; i++)
+        if (!vmr_swap_add(machine, a->swaps->pdata[i], error))
+            return false;
+    return !a->monitor || vmr_monitor_listen(machine, a->monitor, error);
+}
+
 static int run(const Arguments *a, const VmrConfig *config, const char *file, VmrErrors *errors)
 {
     GError *error = NULL;
@@ -169,7 +189,7 @@ static int run(const Arguments *a, const VmrConfig *config, const char *file, Vm
     }
     vmr_stats_enabled = a->stats;
     if ((a->trace && !vmr_trace_setup(a->trace, &error)) || !vmr_machine_realize(machine, &error) ||
-        (a->restore && !vmr_machine_set_restore(machine, a->restore, &error))) {
+        !prepare(a, machine, &error)) {
         fprintf(stderr, "%s%s\n", strstr(error->message, ": [") ? "" : "vmrun: ", error->message);
         g_clear_error(&error);
     } else {
@@ -207,13 +227,14 @@ static int load_and_run(Arguments *a)
 
 int main(int argc, char **argv)
 {
-    Arguments a = {.sets = g_ptr_array_new_with_free_func(g_free)};
+    Arguments a = {.sets = g_ptr_array_new_with_free_func(g_free), .swaps = g_ptr_array_new()};
     int status = STATUS_OK;
 
     signal(SIGPIPE, SIG_IGN); /* a back end's peer may go away */
     for (int i = 1; i < argc; i++) {
         if (!parse_one(&a, argv, argc, &i)) {
             g_ptr_array_unref(a.sets);
+            g_ptr_array_unref(a.swaps);
             return STATUS_USAGE;
         }
     }
@@ -234,5 +255,6 @@ int main(int argc, char **argv)
         status = load_and_run(&a);
     }
     g_ptr_array_unref(a.sets);
+    g_ptr_array_unref(a.swaps);
     return status;
 }

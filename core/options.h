@@ -14,7 +14,7 @@ typedef struct VmrMachineOptions {
     uint32_t cpus;
     uint64_t memory; /* bytes */
     uint32_t on_reset, on_crash; /* for vmr_machine_init_runtime() */
-    const char *summary, *accel, *cpu, *memory_map, *interrupt_controller;
+    const char *summary, *accel, *cpu, *memory_map, *interrupt_controller, *power_button;
 } VmrMachineOptions;
 
 typedef struct VmrBootOptions {

@@ -142,6 +142,15 @@ struct VmrMachinePrivate {
     struct VmrSnapshot *restore; /* --restore, until the run begins */
     bool resume_devices;         /* at the start: the machine comes from a file */
 
+    /* monitor, swap */
+    bool user_stopped, reset_by_user;
+    VmrIrq power_button;         /* [machine] power-button */
+    void *qmp;                   /* monitor-qmp.c */
+    struct VmrTerminalMonitor *terminal;
+    unsigned monitor_cpu;        /* what `info registers` is about */
+    struct VmrSwaps *swaps;      /* --swap */
+    VmrCpuStats *past_stats;     /* a vCPU each: of the accelerators before this one; or NULL */
+
     bool exit_on_reset, reset_on_crash; /* [machine] on-reset, on-crash */
 
     double time_limit;
@@ -152,6 +161,10 @@ struct VmrMachinePrivate {
 /* End with this exit status, as the first who wants an end says.  [any] */
 G_GNUC_PRINTF(3, 4)
 void vmr_machine_end(VmrMachine *machine, int status, const char *format, ...);
+/* Have the main loop look for what is wanted; the vCPUs wait meanwhile.  [any] */
+void vmr_machine_look(VmrMachine *machine);
+void vmr_stats_add(VmrCpuStats *to, const VmrCpuStats *more);
+void vmr_monitor_terminal_free(VmrMachine *machine);
 /* The same, by the user: a machine with --save is saved.  message may be NULL.  [any] */
 void vmr_machine_leave(VmrMachine *machine, int status, const char *message);
 

@@ -8,6 +8,7 @@
  * read takes its bytes out of them; a write has zeros in the other byte lanes.
  */
 #include "runtime.h"
+#include "swap.h"
 
 #include <string.h>
 #include <time.h>
@@ -368,6 +369,8 @@ static VmrResult access_space(VmrSpace *s, uint64_t address, uint64_t *value, un
                               bool write, int initiator)
 {
     VmrResult result = VMR_OK;
+    if (G_UNLIKELY(vmr_swap_armed) && s->machine && initiator >= 0)
+        vmr_swap_access(s->machine, s == s->machine->io, address, size);
     begin();
     const VmrMap *map = current(s);
     uint64_t out = 0, in = *value;

@@ -16,6 +16,7 @@
 #include "core/net.h"
 #include "core/options.h"
 #include "core/properties.h"
+#include "core/runtime.h"
 #include <vmrun/x86.h>
 
 #include <inttypes.h>
@@ -611,6 +612,11 @@ static void make_devices(Builder *b)
     check_overlaps(b);
     find_order(b);
     find_interrupt_controller(b);
+    const VmrSection *machine = vmr_config_section(b->config, "machine", "");
+    const VmrValue *button = machine ? vmr_section_value(machine, "power-button") : NULL;
+    if (button)
+        vmr_wire_machine_line(b->machine, machine, button, &b->machine->priv->power_button,
+                              b->errors);
 }
 
 VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)

@@ -35,6 +35,8 @@ VmrDeviceHandle *vmr_machine_device(VmrMachine *machine, const char *name);
 /* Names of all [device] sections, for vmr_nearest(); NULL-terminated. */
 GPtrArray *vmr_config_device_names(const VmrConfig *config);
 /* Connect the members of an output as the text says. */
+bool vmr_wire_machine_line(VmrMachine *machine, const VmrSection *section, const VmrValue *value,
+                           VmrIrq *irq, VmrErrors *errors);
 void vmr_wire_line(VmrMachine *machine, VmrDeviceHandle *from, const VmrLine *line,
                    const VmrSection *section, const VmrValue *value, VmrErrors *errors);
 

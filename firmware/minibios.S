@@ -7,12 +7,15 @@
  *
  *   INT 10h  0Eh teletype and 13h string to the first serial port; 03h, 0Fh: constants
  *   INT 11h, 12h  equipment, 639 KiB
- *   INT 13h  always fails: there is no disk
+ *   INT 13h  the boot disk as drive 80h, if it is an IDE disk: 00h-03h, 08h, 15h and the
+ *            extensions 41h-43h, 48h (Phoenix EDD 1.1), by PIO and 28-bit addresses
  *   INT 15h  E820h, E801h, 88h memory; 2401h A20
  *   INT 16h  00h, 01h, 02h (and 10h, 11h) from the serial port
  *   INT 1Ah  00h ticks, counted by INT 8
  *
- * Left out: video modes, disks, the clock's date, PCI, printers, APM.
+ * With a boot disk the power-on code loads its first sector itself.
+ *
+ * Left out: video modes, other disks, the clock's date, PCI, printers, APM.
  */
 #define ORG 0xf000
 #define AT(label) ((label) - boot_minibios + ORG)
@@ -24,8 +27,8 @@
         .section .rodata.minibios, "a"
         .code16
         .balign 16
-        .globl  boot_minibios, boot_minibios_memory, boot_minibios_end
-        .hidden boot_minibios, boot_minibios_memory, boot_minibios_end
+        .globl  boot_minibios, boot_minibios_memory, boot_minibios_disk, boot_minibios_end
+        .hidden boot_minibios, boot_minibios_memory, boot_minibios_disk, boot_minibios_end
 
 boot_minibios:
 /* Power-on: vectors, BIOS data area, interrupt controllers, timer, serial port. */
@@ -66,7 +69,8 @@ post:
         jz      5f
         out     %al, %dx
         jmp     4b
-5:      xor     %ax, %ax
+5:      call    boot_disk
+        xor     %ax, %ax
         xor     %bx, %bx
         xor     %si, %si
         xor     %di, %di
@@ -162,7 +166,281 @@ int11:  mov     $0x0220, %ax            /* one serial port, 80x25 colour */
 int12:  mov     $639, %ax
         iret
 
-int13:  mov     $0x01, %ah
+/* ---- the disk ---- */
+
+/* Load the first sector of the boot disk, if there is one. */
+boot_disk:
+        mov     %cs:AT(boot_minibios_disk), %dx
+        test    %dx, %dx
+        jz      9f
+        movb    $1, 0x475               /* BIOS data area: hard disks */
+        add     $6, %dx
+        mov     %cs:AT(disk_device), %al
+        out     %al, %dx
+        call    disk_wait
+        mov     $0xec, %al              /* IDENTIFY DEVICE */
+        out     %al, %dx
+        call    disk_wait
+        test    $0x21, %al
+        jnz     8f
+        mov     $0x7c00, %di
+        mov     $256, %cx
+        sub     $7, %dx
+        rep insw
+        mov     0x7c00 + 2 * 60, %eax
+        mov     %eax, %cs:AT(disk_sectors)
+        xor     %edx, %edx              /* as many heads as it takes for 1024 cylinders */
+        mov     $1024 * 63 * 16, %ebx
+        mov     $16, %cx
+1:      cmp     %ebx, %eax
+        jbe     2f
+        shl     $1, %ebx
+        shl     $1, %cx
+        cmp     $256, %cx
+        jb      1b
+        mov     $255, %cx
+2:      mov     %cx, %cs:AT(disk_heads)
+        xor     %eax, %eax
+        mov     $0x7c00, %di
+        mov     $1, %cx
+        mov     $0x20, %bl
+        call    disk_move
+        jc      8f
+        cmpw    $0xaa55, 0x7dfe
+        jne     8f
+9:      ret
+8:      mov     $AT(no_boot), %si
+7:      lodsb   %cs:(%si), %al
+        test    %al, %al
+        jz      int18
+        call    put
+        jmp     7b
+no_boot:
+        .asciz  "The disk has no boot sector.\r\n"
+
+/* DX: the status register, AL: what it says, not busy. */
+disk_wait:
+        mov     %cs:AT(boot_minibios_disk), %dx
+        add     $7, %dx
+1:      in      %dx, %al
+        test    $0x80, %al
+        jnz     1b
+        ret
+
+/*
+ * CX sectors from LBA EAX on, by command BL (20h read, 30h write), at ES:DI; a buffer may
+ * cross a segment.  CF: failed, CX sectors before the end.  Changes all but BL, BP, DS.
+ */
+disk_move:
+        mov     %eax, %esi
+        mov     $0x02, %al              /* without interrupts */
+        call    disk_control
+1:      clc
+        jcxz    9f
+        push    %cx
+        mov     %cs:AT(boot_minibios_disk), %dx
+        add     $6, %dx
+        mov     %esi, %eax
+        shr     $24, %eax
+        and     $0x0f, %al
+        or      %cs:AT(disk_device), %al
+        out     %al, %dx
+        call    disk_wait
+        sub     $5, %dx
+        mov     $1, %al
+        out     %al, %dx
+        inc     %dx
+        mov     %esi, %eax
+        out     %al, %dx
+        inc     %dx
+        shr     $8, %eax
+        out     %al, %dx
+        inc     %dx
+        shr     $8, %eax
+        out     %al, %dx
+        add     $2, %dx
+        mov     %bl, %al
+        out     %al, %dx
+        call    disk_wait
+        test    $0x21, %al
+        jnz     8f
+        test    $0x08, %al
+        jz      8f
+        sub     $7, %dx
+        mov     $256, %cx
+        cld
+        push    %di
+        cmp     $0x30, %bl
+        je      2f
+        rep insw
+        xor     %al, %al
+        jmp     3f
+2:      push    %ds
+        push    %esi
+        push    %es
+        pop     %ds
+        mov     %di, %si
+        rep outsw
+        pop     %esi
+        pop     %ds
+        call    disk_wait
+        test    $0x21, %al
+3:      pop     %di
+        jnz     8f
+        mov     %es, %ax
+        add     $512 / 16, %ax
+        mov     %ax, %es
+        inc     %esi
+        pop     %cx
+        dec     %cx
+        jmp     1b
+8:      pop     %cx
+        stc
+9:      pushf
+        mov     $0x00, %al
+        call    disk_control
+        popf
+        ret
+
+disk_control:
+        mov     %cs:AT(boot_minibios_disk) + 2, %dx
+        out     %al, %dx
+        ret
+
+int13:  cmp     $0x80, %dl
+        jne     8f
+        cmpw    $0, %cs:AT(boot_minibios_disk)
+        je      8f
+        cmp     $0x01, %ah              /* reset, status: nothing is ever wrong */
+        jbe     9f
+        cmp     $0x03, %ah
+        jbe     disk_chs
+        cmp     $0x08, %ah
+        je      disk_geometry
+        cmp     $0x15, %ah
+        je      disk_type
+        cmp     $0x41, %ah
+        je      disk_extensions
+        cmp     $0x42, %ah
+        je      disk_lba
+        cmp     $0x43, %ah
+        je      disk_lba
+        cmp     $0x48, %ah
+        je      disk_parameters
+8:      mov     $0x01, %ah
+        jmp     fail
+9:      xor     %ah, %ah
+        jmp     succeed
+
+/* 02h, 03h: AL sectors, cylinder CL7:6 CH, head DH, sector CL5:0, at ES:BX. */
+disk_chs:
+        pushal
+        push    %es
+        mov     %sp, %bp
+        mov     %bx, %di
+        mov     $0x20, %bl
+        cmpb    $0x03, 31(%bp)          /* AH */
+        jne     1f
+        mov     $0x30, %bl
+1:      mov     %cl, %ah
+        shr     $6, %ah
+        mov     %ch, %al
+        movzwl  %ax, %eax
+        movzwl  %cs:AT(disk_heads), %esi
+        imul    %esi, %eax
+        movzbl  %dh, %esi
+        add     %esi, %eax
+        imul    $63, %eax
+        and     $0x3f, %cl
+        movzbl  %cl, %esi
+        lea     -1(%eax, %esi), %eax
+        movzbw  30(%bp), %cx            /* AL */
+        call    disk_move
+        pop     %es
+        popal
+        mov     $0x00, %ah
+        jnc     succeed
+disk_failed:
+        mov     $0x20, %ah              /* controller failure */
+        jmp     fail
+
+/* 42h, 43h: by the packet at DS:SI. */
+disk_lba:
+        pushal
+        push    %es
+        mov     $0x20, %bl
+        cmp     $0x43, %ah
+        jne     1f
+        mov     $0x30, %bl
+1:      cmpl    $0, 12(%si)
+        stc
+        jne     2f
+        mov     2(%si), %cx
+        les     4(%si), %di
+        mov     8(%si), %eax
+        call    disk_move
+2:      pop     %es
+        popal
+        jc      disk_failed
+        xor     %ah, %ah
+        jmp     succeed
+
+/* 08h: CX the last cylinder and sector, DH the last head, DL disks. */
+disk_geometry:
+        push    %esi
+        push    %eax
+        push    %edx
+        movzwl  %cs:AT(disk_heads), %esi
+        imul    $63, %esi
+        mov     %cs:AT(disk_sectors), %eax
+        xor     %edx, %edx
+        div     %esi
+        cmp     $1024, %eax
+        jbe     1f
+        mov     $1024, %eax
+1:      dec     %ax
+        pop     %edx
+        mov     %al, %ch
+        mov     %ah, %cl
+        shl     $6, %cl
+        or      $63, %cl
+        mov     %cs:AT(disk_heads), %dh
+        dec     %dh
+        mov     $1, %dl
+        pop     %eax
+        pop     %esi
+        xor     %ax, %ax
+        jmp     succeed
+
+/* 15h: CX:DX sectors, AH 3 a hard disk. */
+disk_type:
+        mov     %cs:AT(disk_sectors), %dx
+        mov     %cs:AT(disk_sectors) + 2, %cx
+        mov     $0x03, %ah
+        jmp     succeed
+
+disk_extensions:
+        mov     $0xaa55, %bx
+        mov     $0x0001, %cx            /* by packets */
+        mov     $0x01, %ah
+        jmp     succeed
+
+/* 48h: into the 26 bytes at DS:SI. */
+disk_parameters:
+        push    %eax
+        movw    $26, (%si)
+        movw    $0, 2(%si)
+        movl    $16383, 4(%si)
+        movl    $16, 8(%si)
+        movl    $63, 12(%si)
+        mov     %cs:AT(disk_sectors), %eax
+        mov     %eax, 16(%si)
+        movl    $0, 20(%si)
+        movw    $512, 24(%si)
+        pop     %eax
+        xor     %ah, %ah
+        jmp     succeed
+
 /* Return with CF set, or clear, in the caller's flags. */
 fail:   push    %bp
         mov     %sp, %bp
@@ -279,6 +557,18 @@ int1a:  test    %ah, %ah
         jmp     succeed
 
 key:    .byte   0
+disk_heads:
+        .word   16
+disk_sectors:
+        .long   0
+
+/* Filled in at a reset: plugins/boot-x86/flat.c. */
+        .balign 4
+boot_minibios_disk:
+        .word   0                       /* the command block's ports; 0: there is no disk */
+        .word   0                       /* the control register's port */
+disk_device:
+        .byte   0xe0                    /* device register: master or slave, LBA */
 
 /* Filled in by the loader: plugins/boot-x86/flat.c. */
         .balign 4

@@ -1162,6 +1162,7 @@ static bool lapic_post_load(VmrDevice *dev, uint32_t version, GError **error)
     Lapic *l = (Lapic *)dev;
     const int64_t bound = G_MAXINT64 / 4; /* so that sums of times cannot overflow */
 
+    memset(l->cpu_iface, 0, sizeof(l->cpu_iface)); /* another accelerator may run them now */
     find_apic_ids(l);
     for (unsigned c = 0; c < MAX_CPUS; c++) {
         uint64_t mode = l->apic_base[c] & BASE_MODE;

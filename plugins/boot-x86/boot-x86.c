@@ -4,7 +4,7 @@
  * It stands in for the firmware: at the end of a reset it puts what [boot] of
  * the machine file names into guest RAM and sets vCPU 0 to enter it.  Formats
  * are in linux.c, elf.c, multiboot.c and flat.c; plan.c places them; entry.c
- * has the CPU states.  Left out: disks, EFI, options a user sets in a BIOS.
+ * has the CPU states.  Left out: EFI, options a user sets in a BIOS.
  */
 #include "boot.h"
 
@@ -42,6 +42,7 @@ static bool parse_settings(VmrDevice *dev, BootSettings *set, GError **error)
     set->kernel = vmr_machine_value(dev, "boot", "kernel");
     set->initrd = vmr_machine_value(dev, "boot", "initrd");
     set->firmware = vmr_machine_value(dev, "boot", "firmware");
+    set->disk = vmr_machine_value(dev, "boot", "disk");
     set->cmdline = vmr_machine_value(dev, "boot", "cmdline");
     if (!set->cmdline)
         set->cmdline = "";
@@ -110,6 +111,8 @@ static void read_ram(VmrDevice *dev, BootPlan *p)
 static bool make_plan(BootPlan *p, GError **error)
 {
     BootSettings *set = &p->set;
+    if (!set->kernel && !set->firmware)
+        return boot_plan_disk(p, error);
     if (!set->kernel)
         return boot_file_read(&p->firmware, set->firmware, error) && boot_plan_firmware(p, error);
     if (set->firmware)
@@ -217,7 +220,10 @@ static void boot_reset(VmrDevice *dev, VmrResetPhase phase, VmrResetKind kind)
     if (phase != VMR_RESET_EXIT)
         return;
     if (!p) {
-        vmr_log(dev, VMR_LOG_ERROR, "nothing to start: [boot] names no kernel (or use --kernel)");
+        vmr_log(dev, VMR_LOG_ERROR, "nothing to start: [boot] names no kernel and no disk (or use --kernel)");
+        vmr_request(dev, VMR_REQUEST_EXIT, 2);
+    } else if (p->set.disk && p->bios && !boot_find_disk(dev, p)) {
+        vmr_log(dev, VMR_LOG_ERROR, "[boot] disk: '%s' is the drive of no IDE disk", p->set.disk);
         vmr_request(dev, VMR_REQUEST_EXIT, 2);
     } else if (!start(dev, p)) {
         vmr_request(dev, VMR_REQUEST_EXIT, 1);
@@ -230,7 +236,7 @@ static bool boot_realize(VmrDevice *dev, GError **error)
     BootPlan *p = g_new0(BootPlan, 1);
     read_ram(dev, p);
     bool ok = parse_settings(dev, &p->set, error);
-    bool nothing = ok && !p->set.kernel && !p->set.firmware;
+    bool nothing = ok && !p->set.kernel && !p->set.firmware && !p->set.disk;
     if (ok && !nothing)
         ok = make_plan(p, error);
     if (ok && !nothing)
@@ -262,6 +268,8 @@ static const VmrDeviceClass boot_x86_class = {
         "  mode          flat: real, protected (default) or long\n"
         "  firmware      without a kernel: a BIOS image of up to 128 KiB that ends at 1 MiB\n"
         "                and starts at its reset vector\n"
+        "  disk          without these two: the [drive NAME] whose first sector is started; it\n"
+        "                must be one of an IDE disk\n"
         "\n"
         "Formats, found by content: Linux bzImage from boot protocol 2.02; ELF with a PVH\n"
         "note (XEN_ELFNOTE_PHYS32_ENTRY); Multiboot 1; plain ELF; a boot sector.\n"
@@ -272,7 +280,8 @@ static const VmrDeviceClass boot_x86_class = {
         "hvm_start_info (command line, module, memory map) and a stack of 3 KiB.  A flat image\n"
         "the same without start info.  Interrupts are off, CS is 0x10 and the data segments\n"
         "are 0x18 of a GDT in low RAM.  A boot sector starts at 0:7c00 with DL = 0x80, and finds\n"
-        "a small BIOS: text, keyboard (both by the port at 0x3f8), memory size, ticks, no disk.\n"
+        "a small BIOS: text, keyboard (both by the port at 0x3f8), memory size, ticks, and the\n"
+        "boot disk.\n"
         "\n"
         "The loader keeps its tables at 0x90000-0x9fbff, except in real mode; an image must\n"
         "not load there.  0x9fc00-0xfffff is reserved in the memory map: the writers of ACPI\n"

@@ -51,6 +51,7 @@ typedef enum BootType {
 /* What [boot] of the machine file says. */
 typedef struct BootSettings {
     const char *kernel, *initrd, *firmware; /* paths or NULL */
+    const char *disk;                       /* the name of a drive, or NULL */
     const char *cmdline;                    /* never NULL */
     BootType type;
     unsigned entry_bits; /* Linux: 0 = auto, 32, 64 */
@@ -121,6 +122,9 @@ bool boot_is_sector(const BootFile *f);
 bool boot_plan_flat(BootPlan *p, GError **error);
 bool boot_plan_sector(BootPlan *p, GError **error);
 bool boot_plan_firmware(BootPlan *p, GError **error);
+bool boot_plan_disk(BootPlan *p, GError **error);
+/* At a reset: tell the mini BIOS where the boot disk is.  False: nowhere. */
+bool boot_find_disk(VmrDevice *dev, const BootPlan *p);
 
 /* entry.c */
 void boot_entry_tables(BootPlan *p);

@@ -3,15 +3,19 @@
  *
  * A boot sector runs as after a PC BIOS (BIOS Boot Specification 1.01, 6.5): 512
  * bytes at 0:7c00, DL the drive.  Its BIOS is firmware/minibios.S, which serves
- * text, memory size and keyboard calls, and has no disk.
+ * text, memory size and keyboard calls, and the boot disk if it is an IDE disk.
  */
 #include "boot.h"
 
+#include <vmrun/describe.h>
+
 /* firmware/minibios.S; absent from a build on another architecture. */
 #ifdef __x86_64__
-extern const uint8_t boot_minibios[], boot_minibios_memory[], boot_minibios_end[];
+extern const uint8_t boot_minibios[], boot_minibios_memory[], boot_minibios_disk[],
+    boot_minibios_end[];
 #else
 static const uint8_t boot_minibios[1], *boot_minibios_memory = boot_minibios,
+                                       *boot_minibios_disk = boot_minibios,
                                        *boot_minibios_end = boot_minibios;
 #endif
 
@@ -48,7 +52,7 @@ static bool add_minibios(BootPlan *p, GError **error)
 {
     size_t size = (size_t)(boot_minibios_end - boot_minibios);
     if (size == 0)
-        return boot_fail(error, &p->kernel, "is a boot sector, and this build has no BIOS for it");
+        return boot_fail(error, &p->kernel, "no BIOS for boot sectors is in this build");
     p->bios = g_memdup2(boot_minibios, size);
     uint8_t *m = p->bios + (boot_minibios_memory - boot_minibios);
     BootMapEntry map[BOOT_MAX_MAP];
@@ -83,6 +87,40 @@ bool boot_plan_sector(BootPlan *p, GError **error)
     p->mode = BOOT_REAL;
     p->entry = BOOT_1M - 16; /* the BIOS's reset vector; it jumps to the sector */
     return add_minibios(p, error);
+}
+
+bool boot_plan_disk(BootPlan *p, GError **error)
+{
+    p->format = "boot disk";
+    p->mode = BOOT_REAL;
+    p->entry = BOOT_1M - 16; /* the BIOS loads its first sector */
+    return add_minibios(p, error);
+}
+
+/* Where `of` has the drive `name` as an ATA disk: ports and master or slave. */
+static bool find_ata(const VmrDescription *d, const char *name, uint8_t *out)
+{
+    const VmrFact *f = vmr_fact(d, "ata-drives");
+    for (uint32_t i = 0; f && f->type == VMR_FACT_STRING && i < f->count; i++) {
+        uint32_t region = i / 2 * 2;
+        if (g_strcmp0(f->strings[i], name) != 0 || region + 1 >= d->region_count ||
+            !d->regions[region].io || !d->regions[region + 1].io)
+            continue;
+        put16(out, (uint16_t)d->regions[region].base);
+        put16(out + 2, (uint16_t)d->regions[region + 1].base);
+        out[4] = i % 2 ? 0xf0 : 0xe0;
+        return true;
+    }
+    return false;
+}
+
+bool boot_find_disk(VmrDevice *dev, const BootPlan *p)
+{
+    uint8_t *out = p->bios + (boot_minibios_disk - boot_minibios);
+    for (VmrDevice *of = vmr_device_next(dev, NULL); of; of = vmr_device_next(dev, of))
+        if (find_ata(vmr_description(dev, of), p->set.disk, out))
+            return true;
+    return false;
 }
 
 /* A BIOS image ends at 1 MiB and starts at its reset vector. */

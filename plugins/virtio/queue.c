@@ -146,6 +146,8 @@ void virtio_drop(VirtioDevice *v, VirtioChain *c)
 void virtio_unpop(VirtioDevice *v, VirtioChain *c)
 {
     if (release(v, c)) {
+        if (v->budget >= 0)
+            v->budget++;
         uint16_t *at = &v->q_avail[c->queue];
         if (!virtio_has(v, VIRTIO_F_RING_PACKED))
             --*at;

@@ -521,6 +521,45 @@ static void add_x87(void)
     add(&f, "fwait");
 }
 
+/* Vector instructions behind VEX. */
+static void add_avx(unsigned map, unsigned prefix, unsigned opcode)
+{
+    static const uint8_t with_w[] = {0x2a, 0x2c, 0x2d, 0x6e, 0x7e};
+    bool group = map == 1 && opcode >= 0x71 && opcode <= 0x73;
+    for (unsigned n = 0; n < (group ? 8u : 1u) * 8; n++) {
+        unsigned ext = n >> 3, w = n >> 2 & 1, l = n >> 1 & 1, mem = n & 1;
+        unsigned modrm = (mem ? 0 : 0xc0) | (group ? ext << 3 : 0), bytes = 16, imm = 0;
+        bool aligned, fp = false, nds = false, gather, wide = map > 1;
+        for (unsigned i = 0; map == 1 && i < sizeof with_w; i++)
+            wide |= with_w[i] == opcode;
+        if (w && !wide)
+            continue;
+        const char *name = guest_avx_name(map, prefix, (uint8_t)opcode, modrm, l, w, &bytes, &aligned, &fp,
+                                          &imm, &nds, &gather);
+        if (!name)
+            continue;
+        Form f = {.group = "avx", .map = (uint8_t)map, .opcode = (uint8_t)opcode, .modrm = -1,
+                  .ext = group ? (int8_t)ext : -1, .prefix = (uint8_t)prefix, .size = 4,
+                  .operand = mem ? OPERAND_MEM : OPERAND_REG, .imm = (uint8_t)imm,
+                  .bytes = (uint8_t)bytes, .fp = fp, .vex = true, .vex_l = l, .vex_w = w, .vex_v = nds};
+        if (opcode == 0x77 && map == 1) {
+            if (mem)
+                continue;
+            f.operand = OPERAND_NONE;
+        }
+        if (strncmp(name, "maskmov", 7) == 0)
+            f.special = SP_MASKMOV;
+        else if (strncmp(name, "pcmp", 4) == 0 && strstr(name, "str"))
+            f.special = SP_PCMPSTR;
+        else if (gather)
+            f.special = SP_GATHER;
+        else if (aligned)
+            f.special = SP_ALIGN16;
+        g_autofree char *v = g_strconcat(name[0] == 'v' ? "" : "v", name, NULL);
+        add(&f, v);
+    }
+}
+
 void forms_make(void)
 {
     forms = g_ptr_array_new();
@@ -535,6 +574,16 @@ void forms_make(void)
                 if (!left_out_why(map, op, prefixes[p]) &&
                     (!integer_opcode(map, op) || integer_undefined(map, op)))
                     add_vector(map, prefixes[p], op);
+    for (unsigned map = 1; map <= 3; map++)
+        for (unsigned p = 0; p < 4; p++)
+            for (unsigned op = 0; op < 256; op++)
+                add_avx(map, prefixes[p], op);
+    static const Row csr[] = {
+        {"avx", "vldmxcsr", 1, 0xae, 2, 0, "Mn0", SP_LDMXCSR, VEX, 4},
+        {"avx", "vstmxcsr", 1, 0xae, 3, 0, "Mn0", 0, VEX, 4},
+    };
+    add_row(&csr[0]);
+    add_row(&csr[1]);
 }
 
 void coverage_print(void)

@@ -242,12 +242,12 @@ static Address address(Gen *g, const Form *f, unsigned skew)
     Address a = {0};
     uint64_t at = c->operand_at - skew;
     bool low = at < 0x7fffffff;
-    a.a32 = f->as32 || (!g->sequence && low && chance(g, 6));
+    a.a32 = f->special == SP_GATHER ? false : f->as32 || (!g->sequence && low && chance(g, 6));
     a.gs = !g->sequence && low && chance(g, 5);
     if (a.gs)
         at -= GS_BASE;
     unsigned kind = g->sequence ? below(g, 2) : below(g, 10);
-    if (!low)
+    if (!low || f->special == SP_GATHER)
         kind = 2;
     if (kind == 0) { /* RIP-relative */
         a.riprel = true;
@@ -262,6 +262,32 @@ static Address address(Gen *g, const Form *f, unsigned skew)
         a.sib = 0x25;
         a.disp = (int64_t)at;
         a.disp_bytes = 4;
+        return a;
+    }
+    if (f->special == SP_GATHER) {
+        unsigned vb = below(g, 16), vi = below(g, 16);
+        bool qword = f->opcode & 1;
+        for (unsigned i = 0; i < 8; i++) {
+            int64_t off = (int)below(g, 60) - 30;
+            uint64_t *lane = i < 4 ? &c->in.fx.xmm[vi][i / 2] : &c->in.ymmh[vi][i / 2 - 2];
+            if (qword)
+                *lane = (uint64_t)off;
+            else if (i & 1)
+                *lane = (*lane & 0xffffffff) | (uint64_t)off << 32;
+            else
+                *lane = (*lane & ~0xffffffffull) | (uint32_t)off;
+        }
+        a.a32 = false;
+        a.has_sib = true;
+        a.modrm = 0x84;
+        a.disp = (int8_t)rnd(g);
+        a.disp_bytes = 4;
+        if (!pinned(g, vb))
+            pin(g, vb, at - (uint64_t)a.disp);
+        else
+            a.disp = (int64_t)(at - c->in.gpr[vb]);
+        a.sib = (uint8_t)(below(g, 4) << 6 | (vi & 7) << 3 | (vb & 7));
+        a.rex = (uint8_t)((vi & 8) >> 2 | vb >> 3);
         return a;
     }
     uint64_t mask = a.a32 ? 0xffffffff : ~0ull;
@@ -582,7 +608,7 @@ static void emit(Gen *g, const Form *f)
         !(rex & 1))
         rex |= 0; /* NOP: fine */
     if (f->vex) {
-        unsigned v = f->vex_v ? below(g, 16) : 0;
+        unsigned v = f->vex_v || chance(g, 1) ? below(g, 16) : 0;
         if (f->special == SP_SMALLV && !pinned(g, v) && chance(g, 70))
             c->in.gpr[v] = (rnd(g) & ~0xffffull) | below(g, 70) | below(g, 70) << 8;
         unsigned pp = f->prefix == 0x66 ? 1 : f->prefix == 0xf3 ? 2 : f->prefix == 0xf2 ? 3 : 0;

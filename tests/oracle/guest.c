@@ -5,6 +5,7 @@
  */
 #include "oracle.h"
 
+#include "accel/interp/x86/avx.h"
 #include "accel/interp/x86/cpu.h"
 
 extern const VmrAccelClass vmr_interp_accel;
@@ -68,7 +69,7 @@ bool guest_start(const char *model)
     cpu->cr3 = PML4;
     cpu->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_TSD * 0 | CR4_FSGSBASE |
                CR4_OSXSAVE | CR4_UMIP;
-    cpu->xcr0 = 3;
+    cpu->xcr0 = 7;
     cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     for (unsigned i = 0; i < 6; i++)
         set_seg(i, 0, 0);
@@ -161,5 +162,41 @@ const char *guest_vector_name(unsigned map_, unsigned prefix, uint8_t opcode, un
     *aligned = insn->flags & X86_SSE_ALIGN16;
     *fp = insn->flags & X86_SSE_FP;
     *imm = insn->flags & X86_SSE_IMM8 ? 1 : 0;
+    return insn->name;
+}
+
+const char *guest_avx_name(unsigned map_, unsigned prefix, uint8_t opcode, unsigned modrm, bool l, bool w,
+                           unsigned *mem_size, bool *aligned, bool *fp, unsigned *imm, bool *nds,
+                           bool *gather)
+{
+    unsigned p = prefix == 0x66 ? 1 : prefix == 0xf3 ? 2 : prefix == 0xf2 ? 3 : 0;
+    const X86AvxInsn *s = x86_avx_lookup(map_ - 1, p, opcode, w);
+    *mem_size = l ? 32 : 16;
+    *aligned = *gather = false;
+    if (s) {
+        if (((s->flags & AVI_L1) && !l) || ((s->flags & AVI_MEM) && modrm >= 0xc0))
+            return NULL;
+        *fp = s->flags & AVI_FP || s->map != 1 || opcode < 0x36;
+        *imm = s->flags & AVI_IMM8 ? 1 : 0;
+        *nds = s->flags & AVI_NDS;
+        *gather = s->flags & AVI_GATHER;
+        if (s->mem)
+            *mem_size = s->mem;
+        if (s->flags & AVI_HALF)
+            *mem_size /= 2;
+        return s->name;
+    }
+    const X86SseInsn *insn = x86_sse_lookup(map_ - 1, p, opcode, modrm);
+    unsigned class = insn ? x86_avx_class(map_ - 1, p, opcode, insn) : 0xffff;
+    if (class == 0xffff || ((class & AVX_KIND) == AVX_LOW && !(class & AVX_LIG) && l))
+        return NULL;
+    *aligned = class & AVX_ALIGN;
+    *fp = insn->flags & X86_SSE_FP;
+    *imm = insn->flags & X86_SSE_IMM8 ? 1 : 0;
+    *nds = (class & (AVX_NDS | AVX_NDD)) && !(modrm < 0xc0 && (insn->flags & X86_SSE_STORE));
+    if ((class & AVX_KIND) == AVX_LOW)
+        *mem_size = (insn->flags & X86_SSE_REXW) && w ? 8 : insn->mem_size;
+    else if (!l)
+        *mem_size = insn->mem_size;
     return insn->name;
 }

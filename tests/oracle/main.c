@@ -224,7 +224,7 @@ static bool group_of(const Form *f, const char *group)
 
 static const char *const groups[] = {"alu", "muldiv", "shift", "bit", "move", "stack", "branch", "string",
                                      "misc", "privileged", "x87", "vector-0f", "vector-0f38",
-                                     "vector-0f3a", "vex", "undefined", "sequence"};
+                                     "vector-0f3a", "vex", "avx", "undefined", "sequence"};
 
 int main(int argc, char **argv)
 {

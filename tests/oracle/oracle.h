@@ -97,6 +97,7 @@ typedef enum Special {
     SP_CMPXCHG,  /* the accumulator often equals the destination */
     SP_XLAT, SP_MASKMOV, SP_MOFFS, SP_ENTER, SP_LEAVE, SP_JUMP, SP_JUMP_IND, SP_LOOP, SP_RET,
     SP_POPF, SP_FXSAVE, SP_FXRSTOR, SP_LDMXCSR, SP_X87, SP_FLDENV, SP_PCMPSTR, SP_ALIGN16,
+    SP_GATHER,   /* the index is a vector of small numbers */
     SP_SMALLV,   /* the register in vvvv is an index */
     SP_ALIGNED,  /* never unaligned: the vendors differ */
 } Special;
@@ -152,6 +153,11 @@ void guest_run(const Case *c, Result *r);
 /* Does the interpreter's CPU of this model have the vector instruction?  Its name, or NULL. */
 const char *guest_vector_name(unsigned map, unsigned prefix, uint8_t opcode, unsigned modrm,
                               unsigned *mem_size, bool *aligned, bool *fp, unsigned *imm);
+
+/* The same of VEX forms. */
+const char *guest_avx_name(unsigned map, unsigned prefix, uint8_t opcode, unsigned modrm, bool l, bool w,
+                           unsigned *mem_size, bool *aligned, bool *fp, unsigned *imm, bool *nds,
+                           bool *gather);
 
 #define ORACLE_BATCH 512
 

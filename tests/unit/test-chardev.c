@@ -445,7 +445,9 @@ static void test_keys(void)
     g_assert_true(child_talk(&c, "\001\001", 2, "<01>"));
     g_assert_true(child_talk(&c, "\001b", 2, "<break>"));
     g_assert_true(child_talk(&c, "\001h", 2, "Ctrl-A x"));
-    g_assert_true(child_talk(&c, "\001c", 2, "no monitor"));
+    g_assert_true(child_talk(&c, "\001c", 2, "(vmrun) "));
+    g_assert_true(child_talk(&c, "info version\r", 13, "vmrun 0."));
+    g_assert_true(child_talk(&c, "\001c", 2, "the guest's again"));
     g_assert_true(child_talk(&c, "x", 1, "<78>"));
     g_assert_cmpint(write(c.master, "\001x", 2), ==, 2);
     int status = child_end(&c);

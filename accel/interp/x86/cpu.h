@@ -107,6 +107,7 @@ enum {
     KEY_NM = 1u << 6,     /* CR0.TS or EM: x87/SSE raise #NM (or #UD) */
     KEY_SINGLE = 1u << 7, /* blocks of one instruction */
     KEY_NOSSE = 1u << 8,  /* CR4.OSFXSR is clear: SSE is #UD */
+    KEY_NOAVX = 1u << 9,  /* CR4.OSXSAVE is clear, or AVX or SSE in XCR0 */
 };
 
 /* Events of this front end. */

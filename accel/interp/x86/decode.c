@@ -6,6 +6,7 @@
  * nothing but the bytes and the mode key, so that a block is true for as long
  * as both stay.
  */
+#include "avx.h"
 #include "helpers.h"
 #include "ops.h"
 

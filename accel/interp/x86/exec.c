@@ -778,6 +778,16 @@ dispatch:
         NEXT();
     }
 
+    OP(AVX)
+    {
+        c->insn_pc = INSN_PC();
+        if (unlikely(!x86_avx_run(c, op, R64(op->b) + (R64(op->i) << (op->scale & 3)) +
+                                             (uint64_t)(int64_t)op->disp)))
+            goto exception;
+        STORED();
+        NEXT();
+    }
+
     OP(JMP)
     {
         k = 1;

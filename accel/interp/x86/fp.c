@@ -135,7 +135,8 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
     if (T0 & 63)
         return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
-    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+    unsigned bytes = rfbm & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
+    if (!x86_load_block(c, T0, buffer, bytes))
         return false;
     x86_xsave(&c->fpu, buffer, rfbm, op->x == 3, x86_code64(c));
     if (rfbm & XCR0_PKRU) {
@@ -145,7 +146,7 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
         if (!x86_probe(c, T0, PKRU_OFFSET + 8, true) || !x86_store_slow(c, T0 + PKRU_OFFSET, c->pkru, 8))
             return false;
     }
-    return x86_store_block(c, T0, buffer, sizeof buffer);
+    return x86_store_block(c, T0, buffer, bytes);
 }
 
 bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
@@ -156,7 +157,8 @@ bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
     if (T0 & 63)
         return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
-    if (!x86_load_block(c, T0, buffer, sizeof buffer))
+    unsigned bytes = rfbm & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
+    if (!x86_load_block(c, T0, buffer, bytes))
         return false;
     uint64_t pkru = 0;
     bool load_pkru = rfbm & XCR0_PKRU;

@@ -1,6 +1,6 @@
 /*
  * Reset values and memory images of the x87 and SSE state: FXSAVE, and XSAVE's standard format for
- * the components x87 and SSE.  Intel SDM volume 1, sections 10.5 and 13.4 to 13.8.
+ * the components x87, SSE and AVX.  Intel SDM volume 1, sections 10.5 and 13.4 to 13.8.
  * Left out: the compacted format (XSAVEC, XSAVES), the init and modified optimisations.
  */
 #include <string.h>
@@ -39,7 +39,7 @@ static uint64_t get(const uint8_t *p, size_t at, size_t size)
     return v;
 }
 
-enum { AT_MXCSR = 24, AT_ST = 32, AT_XMM = 160, AT_HEADER = 512 };
+enum { AT_MXCSR = 24, AT_ST = 32, AT_XMM = 160, AT_HEADER = 512, AT_AVX = 576 };
 
 static void save_x87(const X86Fpu *f, uint8_t *p, bool wide)
 {
@@ -124,7 +124,9 @@ void x86_xsave(const X86Fpu *f, void *buf, uint64_t rfbm, bool wide, bool long_m
         put(p, AT_MXCSR + 4, f->mxcsr_mask, 4);
         save_sse(f, p, long_mode);
     }
-    uint64_t known = rfbm & (X86_XC_X87 | X86_XC_SSE);
+    if (rfbm & X86_XC_AVX)
+        memcpy(p + AT_AVX, f->ymmh, long_mode ? 256 : 128);
+    uint64_t known = rfbm & (X86_XC_X87 | X86_XC_SSE | X86_XC_AVX);
     put(p, AT_HEADER, (get(p, AT_HEADER, 8) & ~known) | known, 8);
 }
 
@@ -138,11 +140,19 @@ bool x86_xrstor(X86Fpu *f, const void *buf, uint64_t rfbm, uint64_t xcr0, bool w
         if (p[AT_HEADER + i])
             return false;
     }
-    if (rfbm & X86_XC_SSE) { /* MXCSR is loaded whatever XSTATE_BV says */
+    if (rfbm & (X86_XC_SSE | X86_XC_AVX)) { /* MXCSR is loaded whatever XSTATE_BV says */
         uint32_t mxcsr = (uint32_t)get(p, AT_MXCSR, 4);
         if (!x86_mxcsr_valid(f, mxcsr))
             return false;
         f->mxcsr = mxcsr;
+    }
+    if (rfbm & X86_XC_AVX) {
+        if (bv & X86_XC_AVX)
+            memcpy(f->ymmh, p + AT_AVX, long_mode ? 256 : 128);
+        else
+            memset(f->ymmh, 0, long_mode ? 256 : 128);
+    }
+    if (rfbm & X86_XC_SSE) {
         if (bv & X86_XC_SSE)
             load_sse(f, p, long_mode);
         else

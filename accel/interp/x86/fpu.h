@@ -40,6 +40,7 @@ typedef struct X86Fpu {
     uint64_t fip, fdp;
     uint16_t fcs, fds;
     uint32_t mxcsr, mxcsr_mask;
+    X86Xmm ymmh[16]; /* upper halves of the YMM registers */
     /* Implicit operands of PCMPxSTRx: see X86_SSE_PCMPSTR. */
     uint64_t arg_ax, arg_dx, res_cx;
 } X86Fpu;
@@ -214,10 +215,13 @@ static inline void x86_x87_note_data(X86Fpu *f, uint16_t ds, uint64_t dp)
 enum { /* components, bits of XCR0 */
     X86_XC_X87 = 1 << 0,
     X86_XC_SSE = 1 << 1,
+    X86_XC_AVX = 1 << 2,
+#define X86_XC_AVX X86_XC_AVX
 };
 
 #define X86_FXSAVE_SIZE 512
-#define X86_XSAVE_SIZE 576 /* legacy area and header: all there is for x87 and SSE */
+#define X86_XSAVE_SIZE 832 /* legacy area, header, and AVX at 576 */
+#define X86_XSAVE_LEGACY 576
 
 /*
  * wide: FXSAVE64 (REX.W): 64-bit FIP and FDP without selectors.  long_mode: 16 XMM registers, else
@@ -230,7 +234,7 @@ void x86_fxsave(const X86Fpu *f, void *buf, bool wide, bool long_mode);
 bool x86_fxrstor(X86Fpu *f, const void *buf, bool wide, bool long_mode);
 
 /*
- * Standard format.  buf is the 576-byte area as it was in memory before; rfbm is EDX:EAX & XCR0.
+ * Standard format.  buf is the area of X86_XSAVE_SIZE (X86_XSAVE_LEGACY without AVX in rfbm) as it was in memory before; rfbm is EDX:EAX & XCR0.
  * Changes only what XSAVE writes, so that all of it can be stored back.
  */
 void x86_xsave(const X86Fpu *f, void *buf, uint64_t rfbm, bool wide, bool long_mode);

@@ -49,7 +49,7 @@
     X(PUSH64_R) X(PUSH64_I) X(POP64_R) X(PUSH32_R) X(PUSH32_I) X(POP32_R)                          \
     X(LEAVE64)                                                                                     \
     X(HELPER) X(HELPER_END)                                                                        \
-    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR)                                                      \
+    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR) X(AVX)                                                     \
     X(JMP) X(JMP_R) X(CALL64) X(CALL64_R) X(CALL32) X(CALL32_R) X(RET64) X(RET32)                  \
     OPS_COND(X, JCC)                                                                               \
     OPS_FUSED(X, CMPJ_RR) OPS_FUSED(X, CMPJ_RI) OPS_FUSED(X, TESTJ_RR)

@@ -419,6 +419,8 @@ static X86Seg segment_set(const VmrX86Segment *s)
 static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     X86Cpu *c = of(cpu);
+    /* What was signalled since it stopped is part of its state. */
+    front_events(c, atomic_load(&c->ic.events));
     memset(s, 0, sizeof *s);
     s->size = sizeof *s;
     s->mp_state = c->wait_sipi ? 2 : c->halted ? 1 : 0;
@@ -457,7 +459,7 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
     for (unsigned i = 0; i < vmr_x86_state_msr_count; i++)
         if (x86_msr_read(c, vmr_x86_state_msrs[i], &s->msr[s->msr_count].value))
             s->msr[s->msr_count++].index = vmr_x86_state_msrs[i];
-    x86_xsave(&c->fpu, s->xsave, 3, true, true);
+    x86_xsave(&c->fpu, s->xsave, 7, true, true);
     memcpy(s->xsave + 2688, &c->pkru, sizeof c->pkru); /* component 9 */
     s->xsave[513] |= c->pkru ? 2 : 0;
 }
@@ -469,7 +471,7 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state is of another version");
         return false;
     }
-    if (!x86_xrstor(&c->fpu, s->xsave, 3, 0x203, true, true)) {
+    if (!x86_xrstor(&c->fpu, s->xsave, 7, 0x207, true, true)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's XSAVE image is invalid");
         return false;
     }

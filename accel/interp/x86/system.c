@@ -62,6 +62,8 @@ void x86_mode_update(X86Cpu *c)
         key |= KEY_NM;
     if (!(c->cr4 & CR4_OSFXSR))
         key |= KEY_NOSSE;
+    if (!(c->cr4 & CR4_OSXSAVE) || (c->xcr0 & 6) != 6)
+        key |= KEY_NOAVX;
     c->key = key;
     unsigned tlb = c->cpl == 3 ? 0 : (c->cr4 & CR4_SMAP) && !(c->eflags & FL_AC) ? 1 : 2;
     if (tlb == 0 && (c->eflags & FL_AC) && (c->cr0 & CR0_AM))
@@ -679,6 +681,7 @@ bool x86_h_xsetbv(X86Cpu *c, const InterpOp *op)
         (v & 6) == 4)
         return x86_gp(c, 0);
     c->xcr0 = v;
+    x86_mode_update(c);
     return true;
 }
 

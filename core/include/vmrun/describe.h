@@ -49,6 +49,10 @@
  *   pci-windows-io, pci-windows-memory  numbers, pairs: base and size
  *   pci-intx              string: the group of 4 output lines; pin p (0 is INTA#) of slot s is
  *                         member (s + p) mod 4
+ *   ata-drives            strings: the [drive NAME] of the primary master and slave, the secondary
+ *                         master and slave; "" where there is no disk.  The first two regions are
+ *                         command block and control of the primary channel, the next two those
+ *                         of the secondary one
  *   century               number: the CMOS register of the century (FADT)
  */
 typedef enum VmrFactType { VMR_FACT_STRING, VMR_FACT_NUMBERS } VmrFactType;
