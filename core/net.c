@@ -24,7 +24,8 @@ typedef struct Kept {
     uint8_t bytes[];
 } Kept;
 
-const VmrNetClass *const vmr_net_classes[] = {&vmr_net_user, NULL};
+const VmrNetClass *const vmr_net_classes[] = {&vmr_net_user, &vmr_net_tap, &vmr_net_socket,
+                                              NULL};
 
 /* ---- life ------------------------------------------------------------- */
 
@@ -163,8 +164,13 @@ static void keep(VmrNet *n, const VmrNetFrame *frame)
 
 void vmr_net_deliver(VmrNet *n, const VmrNetFrame *frame)
 {
+    static const uint32_t segments[] = {0, VMR_NET_TCP4, VMR_NET_TCP6};
     size_t length = vmr_net_length(frame);
-    if (!n->link || length < 14 || length > VMR_NET_FRAME_MAX) {
+    /* What the driver does not take any more may still be on its way. */
+    uint32_t needs = segments[frame->segments];
+    if (frame->flags & VMR_NET_NEEDS_CHECKSUM)
+        needs |= VMR_NET_CHECKSUM;
+    if (!n->link || length < 14 || length > VMR_NET_FRAME_MAX || (needs & ~n->wanted)) {
         n->dropped++;
         return;
     }
@@ -303,8 +309,14 @@ bool vmr_net_host_attach(VmrDevice *dev, VmrNet *n, const VmrNetHandler *handler
 
 void vmr_net_host_offloads(VmrDevice *dev, VmrNet *n, uint32_t wanted)
 {
+    vmr_domain_lock(n->machine->domain);
+    wanted &= n->gives;
+    if (n->wanted & ~wanted)
+        g_queue_clear_full(&n->waiting, g_free);
+    n->wanted = wanted;
     if (n->klass->offloads)
-        n->klass->offloads(n, wanted & n->gives);
+        n->klass->offloads(n, wanted);
+    vmr_domain_unlock(n->machine->domain);
 }
 
 bool vmr_net_host_send(VmrDevice *dev, VmrNet *n, const VmrNetFrame *frame)
@@ -332,7 +344,7 @@ bool vmr_net_host_send(VmrDevice *dev, VmrNet *n, const VmrNetFrame *frame)
 void vmr_net_host_accept(VmrDevice *dev, VmrNet *n)
 {
     vmr_domain_check(n->machine->domain, "vmr_net_accept");
-    if (n->delivering)
+    if (n->delivering || !vmr_net_waits(n))
         return;
     n->delivering = true;
     while (n->handler && vmr_net_waits(n)) {
@@ -344,4 +356,6 @@ void vmr_net_host_accept(VmrDevice *dev, VmrNet *n)
     }
     n->delivering = false;
     vmr_net_read(n);
+    if (!vmr_net_waits(n) && !g_main_context_is_owner(n->machine->priv->context))
+        g_main_context_wakeup(n->machine->priv->context); /* to poll again */
 }

@@ -60,6 +60,7 @@ struct VmrNet {
     bool link;
 
     uint32_t takes, gives;
+    uint32_t wanted; /* of gives: what the device takes now */
     bool opened;
     VmrDevice *device;
     const VmrNetHandler *handler;
