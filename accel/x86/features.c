@@ -55,7 +55,7 @@ const VmrX86Feature vmr_x86_features[] = {
     F(1_ECX, 24, "tsc_deadline_timer", YES, "apic", "APIC timer by TSC"),
     F(1_ECX, 25, "aes", YES, "sse2", "AES-NI"),
     F(1_ECX, 26, "xsave", YES, "fxsr", "XSAVE, XRSTOR, XGETBV"),
-    F(1_ECX, 28, "avx", YES, "xsave", "AVX"),
+    F(1_ECX, 28, "avx", YES, "xsave sse4_2", "AVX"),
     F(1_ECX, 29, "f16c", YES, "avx", "half-precision conversions"),
     F(1_ECX, 30, "rdrand", YES, NULL, "RDRAND"),
     F(1_ECX, 31, "hypervisor", YES, NULL, "a hypervisor is there; its leaves"),

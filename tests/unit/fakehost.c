@@ -106,6 +106,11 @@ struct FakeDev {
     VmrDevice *dev;
     GPtrArray *outputs, *inputs, *owned;
     GArray *placed; /* VmrPlacedRegion */
+    struct {
+        bool enabled;
+        VmrSpaceId space;
+        uint64_t base;
+    } mapped[16]; /* by region: what a bus has placed */
     GHashTable *memory; /* region name -> backing of RAM and ROM */
     VmrChardev *chardev;
     FakeDescription *description;
@@ -129,6 +134,8 @@ struct FakeHost {
     VmrRequest request;
     uint32_t request_code;
     uint32_t random;
+    void (*dma_hook)(FakeHost *h, void *data);
+    void *dma_hook_data;
 };
 
 static FakeDev *fake(VmrDevice *dev)
@@ -236,6 +243,8 @@ static VmrResult dma_check(FakeHost *h, uint64_t address, size_t len)
 static VmrResult host_dma_read(VmrDevice *dev, uint64_t address, void *buf, size_t len)
 {
     FakeHost *h = fake(dev)->host;
+    if (h->dma_hook)
+        h->dma_hook(h, h->dma_hook_data);
     VmrResult r = dma_check(h, address, len);
     if (r == VMR_OK && len)
         memcpy(buf, h->ram + address, len);
@@ -265,6 +274,47 @@ static void host_dma_unmap(VmrDevice *dev, void *p, size_t len, size_t written)
     FakeHost *h = fake(dev)->host;
     g_assert_true((uint8_t *)p >= h->ram && (uint8_t *)p + len <= h->ram + h->ram_size);
     g_assert_cmpuint(written, <=, len);
+}
+
+void fake_dma_hook(FakeHost *h, void (*hook)(FakeHost *h, void *data), void *data)
+{
+    h->dma_hook = hook;
+    h->dma_hook_data = data;
+}
+
+static bool host_region_placed(VmrDevice *dev, uint32_t region)
+{
+    FakeDev *f = fake(dev);
+    for (unsigned i = 0; i < f->placed->len; i++)
+        if (!strcmp(g_array_index(f->placed, VmrPlacedRegion, i).name,
+                    dev->klass->regions[region].name))
+            return true;
+    return false;
+}
+
+static VmrResult host_region_map(VmrDevice *dev, uint32_t region, VmrSpaceId space, uint64_t base,
+                                 bool enabled)
+{
+    FakeDev *f = fake(dev);
+    g_assert_cmpuint(region, <, G_N_ELEMENTS(f->mapped));
+    g_assert_false(host_region_placed(dev, region));
+    f->mapped[region].enabled = enabled;
+    f->mapped[region].space = space;
+    f->mapped[region].base = base;
+    return VMR_OK;
+}
+
+bool fake_mapped(VmrDevice *dev, const char *region, VmrSpaceId *space, uint64_t *base)
+{
+    FakeDev *f = fake(dev);
+    for (unsigned i = 0; dev->klass->regions[i].name; i++) {
+        if (strcmp(dev->klass->regions[i].name, region) || !f->mapped[i].enabled)
+            continue;
+        *space = f->mapped[i].space;
+        *base = f->mapped[i].base;
+        return true;
+    }
+    return false;
 }
 
 uint8_t *fake_ram(FakeHost *h)
@@ -1555,6 +1605,8 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
         .chardev_attach = host_chardev_attach,
         .chardev_write = host_chardev_write,
         .chardev_accept_input = host_chardev_accept_input,
+        .region_map = host_region_map,
+        .region_placed = host_region_placed,
         .drive_attach = host_drive_attach,
         .drive_submit = host_drive_submit,
         .drive_drain = host_drive_drain,

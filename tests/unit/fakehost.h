@@ -55,6 +55,12 @@ uint8_t *fake_ram(FakeHost *h);
 /* What vmr_ram_ranges() says; default: all of fake_ram() at 0. */
 void fake_set_ram_ranges(FakeHost *h, const VmrMemoryRange *ranges, unsigned count);
 
+/* Called before each DMA read: a guest that rewrites what is being read.  NULL: no more. */
+void fake_dma_hook(FakeHost *h, void (*hook)(FakeHost *h, void *data), void *data);
+
+/* Where a bus has placed a region; false: nowhere. */
+bool fake_mapped(VmrDevice *dev, const char *region, VmrSpaceId *space, uint64_t *base);
+
 /* Chardev: a property of type CHARDEV given as key=fake gets a fake back end. */
 void fake_chardev_input(VmrDevice *dev, const void *data, unsigned len); /* as can_receive allows */
 const GString *fake_chardev_output(VmrDevice *dev);

@@ -169,6 +169,7 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
     case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: return true;
     case MSR_TSC: *v = x86_tsc(c); return true;
     case MSR_TSC_ADJUST: *v = c->tsc_adjust; return true;
+    case 0x9e: *v = c->smbase; return c->smm; /* IA32_SMBASE */
     case MSR_FEATURE_CONTROL: *v = 1; return true; /* locked, nothing enabled */
     case MSR_SPEC_CTRL: *v = c->spec_ctrl; return true;
     case MSR_BIOS_SIGN: *v = 1ull << 32; return true;

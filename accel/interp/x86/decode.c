@@ -504,7 +504,7 @@ static void call_rel(Decoder *d, int64_t rel)
 static void ret_near(Decoder *d, unsigned pop)
 {
     d->end = true;
-    if (d->m64 && !(d->opsize && !(d->rex & 8)))
+    if (d->m64) /* 66 is ignored, as in all near branches (AMD: a 16-bit target) */
         emit(d, OP_RET64)->imm = pop;
     else if (d->code_size == KEY_CODE32 && d->os == 2 && stack_flat32(d))
         emit(d, OP_RET32)->imm = pop;

@@ -355,7 +355,7 @@ void x86_reset(X86Cpu *c, bool init)
         c->tsc_offset = 0;
         c->tsc_adjust = 0;
         c->xcr0 = 1;
-        c->smbase = 0x30000;
+        c->smbase = 0x30000; /* SMBASE_RESET */
         c->smm = c->smi_pending = false;
         x86_fpu_reset(&c->fpu);
         atomic_store(&c->ic.events, 0);
@@ -416,6 +416,8 @@ static X86Seg segment_set(const VmrX86Segment *s)
                                      (s->db & 1) << 14 | (s->g & 1) << 15)};
 }
 
+enum { MSR_SMBASE = 0x9e, SMBASE_RESET = 0x30000 };
+
 static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     X86Cpu *c = of(cpu);
@@ -460,6 +462,8 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
     for (unsigned i = 0; i < vmr_x86_state_msr_count; i++)
         if (x86_msr_read(c, vmr_x86_state_msrs[i], &s->msr[s->msr_count].value))
             s->msr[s->msr_count++].index = vmr_x86_state_msrs[i];
+    if (c->smbase != SMBASE_RESET)
+        s->msr[s->msr_count++] = (VmrX86Msr){.index = MSR_SMBASE, .value = c->smbase};
     x86_xsave(&c->fpu, s->xsave, 7, true, true);
     memcpy(s->xsave + 2688, &c->pkru, sizeof c->pkru); /* component 9 */
     s->xsave[513] |= c->pkru ? 2 : 0;
@@ -485,6 +489,8 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
         memcpy(&c->pkru, s->xsave + 2688, sizeof c->pkru);
     c->wait_sipi = s->mp_state == 2;
     c->halted = s->mp_state == 1;
+    c->smbase = SMBASE_RESET;
+    c->smi_pending = false;
     memcpy(c->r, s->gpr, sizeof s->gpr);
     c->r[REG_PC] = s->rip;
     c->cc_op = CC_FLAGS;
@@ -531,7 +537,12 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
             c->tsc_adjust = s->msr[i].value;
             continue;
         }
-        if (!x86_msr_write(c, s->msr[i].index, s->msr[i].value)) {
+        if (s->msr[i].index == MSR_SMBASE) {
+            c->smbase = (uint32_t)s->msr[i].value;
+            continue;
+        }
+        /* one that this model lacks may come along while it is 0 */
+        if (!x86_msr_write(c, s->msr[i].index, s->msr[i].value) && s->msr[i].value) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's MSR 0x%x is invalid",
                         s->msr[i].index);
             return false;

@@ -9,21 +9,41 @@
 #endif
 
 /*
+ * This file is compiled a second time, with the software, as sse-fp-soft.c.  The host tells the
+ * precision flag of the masked result only; where an underflow or overflow is not masked, the
+ * software does the instruction again.
+ */
+#ifndef FP_NAME
+#define FP_NAME(n) x86_##n
+#endif
+#if defined(__x86_64__) && !defined(X86_FP_SOFT)
+#define FP_BEFORE(name) X86SseFn x86_soft_##name; const uint32_t before = f->mxcsr
+#define FP_UNMASKED(name, xm)                                                                      \
+    (f->mxcsr & 0x18 & ~(before >> 7) ? (f->mxcsr = before, x86_soft_##name(f, dst, src, imm)) : xm)
+#else
+#define FP_BEFORE(name) (void)0
+#define FP_UNMASKED(name, xm) xm
+#endif
+
+/*
  * One instruction: the first `width` bytes of dst are the operand and the result, `src_width` bytes
  * are read of src.  In the statement t is dst's copy to compute in, b the source.
  */
 #define FP_INSN(name, width, src_width, ...)                                                       \
-    uint32_t x86_##name(X86Fpu *f, void *dst, const void *src, unsigned imm)                       \
+    X86SseFn FP_NAME(name);                                                                        \
+    uint32_t FP_NAME(name)(X86Fpu *f, void *dst, const void *src, unsigned imm)                    \
     {                                                                                              \
         X86Xmm a = fp_load(dst, width), b = fp_load(src, src_width), t;                            \
         uint32_t xm = 0;                                                                           \
+        FP_BEFORE(name);                                                                           \
         FP_RUN (f, xm) {                                                                           \
             t = a;                                                                                 \
             __VA_ARGS__;                                                                           \
         }                                                                                          \
-        if (!xm)                                                                                   \
-            memcpy(dst, &t, width);                                                                \
-        return xm;                                                                                 \
+        if (__builtin_expect(xm != 0, 0))                                                          \
+            return FP_UNMASKED(name, xm);                                                          \
+        memcpy(dst, &t, width);                                                                    \
+        return 0;                                                                                  \
     }
 
 #define FP_ARITH(op)                                                                               \
@@ -47,7 +67,8 @@ FP_INSN(cmpsd, 8, 8, h_cmpsd(&t, &b, imm))
 
 /* The approximations raise nothing. */
 #define FP_APPROX(op, width)                                                                       \
-    uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
+    X86SseFn FP_NAME(op);                                                                          \
+    uint32_t FP_NAME(op)(X86Fpu *f, void *dst, const void *src, unsigned imm)                      \
     {                                                                                              \
         X86Xmm t = { 0 }, b = fp_load(src, width);                                                 \
         h_##op(&t, &b);                                                                            \
@@ -61,7 +82,8 @@ FP_APPROX(rsqrtps, 16)
 FP_APPROX(rsqrtss, 4)
 
 #define FP_COMI(op, width)                                                                         \
-    uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
+    X86SseFn FP_NAME(op);                                                                          \
+    uint32_t FP_NAME(op)(X86Fpu *f, void *dst, const void *src, unsigned imm)                      \
     {                                                                                              \
         X86Xmm a = fp_load(dst, width), b = fp_load(src, width);                                   \
         uint32_t xm = 0, flags = 0;                                                                \
@@ -97,7 +119,8 @@ FP_INSN(cvtpd2pi, 8, 16, h_cvtpd2dq(&t, &b))
 FP_INSN(cvttpd2pi, 8, 16, h_cvttpd2dq(&t, &b))
 
 #define FP_FROM_INT(op, width)                                                                     \
-    uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
+    X86SseFn FP_NAME(op);                                                                          \
+    uint32_t FP_NAME(op)(X86Fpu *f, void *dst, const void *src, unsigned imm)                      \
     {                                                                                              \
         X86Xmm t = { 0 };                                                                          \
         uint32_t xm = 0;                                                                           \
@@ -121,7 +144,8 @@ FP_FROM_INT(cvtsi2ss, 4)
 FP_FROM_INT(cvtsi2sd, 8)
 
 #define FP_TO_INT(op, width)                                                                       \
-    uint32_t x86_##op(X86Fpu *f, void *dst, const void *src, unsigned imm)                         \
+    X86SseFn FP_NAME(op);                                                                          \
+    uint32_t FP_NAME(op)(X86Fpu *f, void *dst, const void *src, unsigned imm)                      \
     {                                                                                              \
         X86Xmm b = fp_load(src, width);                                                            \
         uint32_t xm = 0;                                                                           \
@@ -197,10 +221,13 @@ FP_INSN(addsubpd, 16, 16, {
  * imm8: the high nibble chooses what is multiplied, the low one where the sum goes.  An unmasked
  * exception of one of the steps ends the instruction, with the flags up to there.
  */
-uint32_t x86_dpps(X86Fpu *f, void *dst, const void *src, unsigned imm)
+X86SseFn FP_NAME(dpps), FP_NAME(dppd);
+
+uint32_t FP_NAME(dpps)(X86Fpu *f, void *dst, const void *src, unsigned imm)
 {
     X86Xmm a, b, t;
     uint32_t xm = 0;
+    FP_BEFORE(dpps);
     memcpy(&a, dst, 16);
     memcpy(&b, src, 16);
     for (unsigned i = 0; i < 4; i++) {
@@ -212,7 +239,7 @@ uint32_t x86_dpps(X86Fpu *f, void *dst, const void *src, unsigned imm)
         h_mulps(&t, &b);
     }
     if (xm)
-        return xm;
+        return FP_UNMASKED(dpps, xm);
     a = (X86Xmm){ .d = { t.d[0], t.d[2], 0, 0 } };
     b = (X86Xmm){ .d = { t.d[1], t.d[3], 0, 0 } };
     FP_RUN (f, xm) {
@@ -220,7 +247,7 @@ uint32_t x86_dpps(X86Fpu *f, void *dst, const void *src, unsigned imm)
         h_addps(&t, &b);
     }
     if (xm)
-        return xm;
+        return FP_UNMASKED(dpps, xm);
     a = (X86Xmm){ .d = { t.d[0], 0, 0, 0 } };
     b = (X86Xmm){ .d = { t.d[1], 0, 0, 0 } };
     FP_RUN (f, xm) {
@@ -228,17 +255,18 @@ uint32_t x86_dpps(X86Fpu *f, void *dst, const void *src, unsigned imm)
         h_addss(&t, &b);
     }
     if (xm)
-        return xm;
+        return FP_UNMASKED(dpps, xm);
     for (unsigned i = 0; i < 4; i++)
         a.d[i] = imm >> i & 1 ? t.d[0] : 0;
     memcpy(dst, &a, 16);
     return 0;
 }
 
-uint32_t x86_dppd(X86Fpu *f, void *dst, const void *src, unsigned imm)
+uint32_t FP_NAME(dppd)(X86Fpu *f, void *dst, const void *src, unsigned imm)
 {
     X86Xmm a, b, t;
     uint32_t xm = 0;
+    FP_BEFORE(dppd);
     memcpy(&a, dst, 16);
     memcpy(&b, src, 16);
     for (unsigned i = 0; i < 2; i++) {
@@ -250,7 +278,7 @@ uint32_t x86_dppd(X86Fpu *f, void *dst, const void *src, unsigned imm)
         h_mulpd(&t, &b);
     }
     if (xm)
-        return xm;
+        return FP_UNMASKED(dppd, xm);
     a = (X86Xmm){ .q = { t.q[0], 0 } };
     b = (X86Xmm){ .q = { t.q[1], 0 } };
     FP_RUN (f, xm) {
@@ -258,7 +286,7 @@ uint32_t x86_dppd(X86Fpu *f, void *dst, const void *src, unsigned imm)
         h_addsd(&t, &b);
     }
     if (xm)
-        return xm;
+        return FP_UNMASKED(dppd, xm);
     for (unsigned i = 0; i < 2; i++)
         a.q[i] = imm >> i & 1 ? t.q[0] : 0;
     memcpy(dst, &a, 16);
@@ -319,7 +347,8 @@ static uint32_t round_commit(X86Fpu *f, unsigned imm, uint32_t flags)
 }
 
 #define FP_ROUND(name, lane, count, frac, bias)                                                    \
-    uint32_t x86_##name(X86Fpu *f, void *dst, const void *src, unsigned imm)                       \
+    X86SseFn FP_NAME(name);                                                                        \
+    uint32_t FP_NAME(name)(X86Fpu *f, void *dst, const void *src, unsigned imm)                    \
     {                                                                                              \
         X86Xmm t;                                                                                  \
         const size_t size = sizeof(t.lane[0]) * count;                                             \

@@ -50,9 +50,9 @@ static inline uint32_t x86_fp_enter(X86Fpu *f)
     }
     /*
      * Unmasked underflow is raised by any tiny result, but the masked flag only by an inexact one.
-     * Flush-to-zero raises it for every tiny result: a first pass with it finds them.  Left out:
-     * when underflow or overflow is raised, PE stands for the masked result, not for the unbounded
-     * one.
+     * Flush-to-zero raises it for every tiny result: a first pass with it finds them.  When
+     * underflow or overflow is raised, PE stands for the masked result, not for the unbounded one:
+     * sse-fp.c then has the software do it again.
      */
     uint32_t v = (f->mxcsr & ~FP_FLAGS) | FP_MASKS;
     if (!(f->mxcsr & FP_UM)) {

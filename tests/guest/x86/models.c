@@ -45,6 +45,10 @@ static const Insn insns[] = {
     {"aesenc", W1_ECX, 25, {0x66, 0x0f, 0x38, 0xdc, 0xc1}},
     {"xsave", W1_ECX, 26, {0x0f, 0xae, 0x23}},
     {"xgetbv", W1_ECX, 26, {0x0f, 0x01, 0xd0}},
+    {"vaddps", W1_ECX, 28, {0xc5, 0xfc, 0x58, 0xc1}},
+    {"vfmadd231ps", W1_ECX, 12, {0xc4, 0xe2, 0x75, 0xb8, 0xc2}},
+    {"vcvtph2ps", W1_ECX, 29, {0xc4, 0xe2, 0x7d, 0x13, 0xc1}},
+    {"vpaddd ymm", W7_EBX, 5, {0xc5, 0xfd, 0xfe, 0xc1}},
     {"rdrand", W1_ECX, 30, {0x0f, 0xc7, 0xf0}},
     {"rdfsbase", W7_EBX, 0, {0xf3, 0x0f, 0xae, 0xc0}},
     {"andn", W7_EBX, 3, {0xc4, 0xe2, 0x78, 0xf2, 0xc1}},
@@ -197,6 +201,8 @@ void guest_main(void)
     if (words[W7_ECX] >> 3 & 1)
         on |= 1u << 22;
     write_cr4(cr4 | on);
+    if (words[W1_ECX] >> 28 & 1)
+        asm volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
     instructions();
     finish();
 }
