@@ -8,6 +8,7 @@
 #include "core/drive.h"
 #include "core/json.h"
 #include "core/loader.h"
+#include "core/net.h"
 #include "core/options.h"
 #include "core/properties.h"
 
@@ -241,6 +242,11 @@ int vmr_describe(const char *name, bool json, FILE *to)
             table("backend", name, c->summary, c->doc, c->properties, json, to);
             return 0;
         }
+    }
+    const VmrNetClass *net = vmr_net_class(name);
+    if (net) {
+        table("backend", name, net->summary, net->doc, net->properties, json, to);
+        return 0;
     }
     for (unsigned i = 0; vmr_accels[i]; i++) {
         char *text = vmr_accels[i]->cpu_describe ? vmr_accels[i]->cpu_describe(name) : NULL;

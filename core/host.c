@@ -4,6 +4,7 @@
 #include "chardev.h"
 #include "display.h"
 #include "drive.h"
+#include "net.h"
 #include "runtime.h"
 
 #include <string.h>
@@ -165,6 +166,10 @@ const VmrHost *vmr_host_table(void)
         .drive_attach = vmr_drive_host_attach,
         .drive_submit = vmr_drive_host_submit,
         .drive_drain = vmr_drive_host_drain,
+        .net_attach = vmr_net_host_attach,
+        .net_offloads = vmr_net_host_offloads,
+        .net_send = vmr_net_host_send,
+        .net_accept = vmr_net_host_accept,
     };
     return &table;
 }

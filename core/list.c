@@ -6,6 +6,7 @@
 #include "core/cli.h"
 #include "core/json.h"
 #include "core/loader.h"
+#include "core/net.h"
 
 #include <string.h>
 
@@ -148,6 +149,9 @@ static void list_backends(const List *l)
     entry(l, "backend", "display", "where a screen is shown: a picture, a text or the terminal",
           "section", "display");
     entry(l, "backend", "drive", "a disk image: a file or a block device", "section", "drive");
+    for (unsigned i = 0; vmr_net_classes[i]; i++)
+        entry(l, "backend", vmr_net_classes[i]->type, vmr_net_classes[i]->summary, "section",
+              "net");
 }
 
 int vmr_list(const char *what, bool json, FILE *to)

@@ -9,6 +9,7 @@
 #include "display.h"
 #include "drive.h"
 #include "monitor.h"
+#include "net.h"
 #include "runtime.h"
 #include "state.h"
 #include "swap.h"
@@ -44,6 +45,7 @@ bool vmr_machine_init_runtime(VmrMachine *m, uint64_t memory_bytes, GError **err
     p->chardevs = g_ptr_array_new();
     p->displays = g_ptr_array_new();
     p->drives = g_ptr_array_new();
+    p->nets = g_ptr_array_new();
     p->values = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     m->ram.fd = -1;
     m->domain = vmr_domain_new("devices", p->context);
@@ -131,6 +133,7 @@ void vmr_machine_free(VmrMachine *m)
         vmr_chardevs_free(m);
         vmr_displays_free(m);
         vmr_drives_free(m);
+        vmr_nets_free(m);
     }
     for (unsigned i = 0; m->cpus && i < m->cpu_count; i++) {
         if (m->cpus[i].acpu)

@@ -5,6 +5,7 @@
 #include "core/display.h"
 #include "core/cli.h"
 #include "core/drive.h"
+#include "core/net.h"
 #include "core/options.h"
 #include "core/properties.h"
 
@@ -111,6 +112,12 @@ void vmr_print_man(FILE *to)
          "Where a screen is shown. Files are written at the end, and when SIGUSR2 comes.",
          vmr_display_properties);
     keys(to, "[drive NAME]", "A disk image, for a device that has a disk.", vmr_drive_properties);
+    for (unsigned i = 0; vmr_net_classes[i]; i++) {
+        const VmrNetClass *c = vmr_net_classes[i];
+        char *title = g_strdup_printf("[net NAME], type = %s", c->type);
+        keys(to, title, c->doc ? c->doc : c->summary, c->properties);
+        g_free(title);
+    }
 
     heading(to, "EXIT STATUS");
     item(to, "0", NULL,

@@ -6,6 +6,7 @@
  * reverse, then.
  */
 #include "core/drive.h"
+#include "core/net.h"
 #include "core/wire.h"
 
 #include <string.h>
@@ -225,7 +226,7 @@ bool vmr_machine_realize(VmrMachine *m, GError **error)
     }
     if (m->accel_note)
         vmr_core_log(VMR_LOG_INFO, "%s", m->accel_note);
-    if (!vmr_drives_open(m, error) || !add_ram(m, error))
+    if (!vmr_drives_open(m, error) || !vmr_nets_open(m, error) || !add_ram(m, error))
         return false;
     if (!realize_devices(m, error)) {
         unrealize_devices(m);

@@ -118,6 +118,7 @@ struct VmrMachinePrivate {
     GPtrArray *chardevs;
     GPtrArray *displays;
     GPtrArray *drives;
+    GPtrArray *nets;
     GPtrArray *irq_inputs; /* irq.c */
     GPtrArray *irq_sinks;
     GHashTable *values; /* machine-value.c */

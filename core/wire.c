@@ -13,6 +13,7 @@
 #include "core/display.h"
 #include "core/drive.h"
 #include "core/loader.h"
+#include "core/net.h"
 #include "core/options.h"
 #include "core/properties.h"
 #include "core/runtime.h"
@@ -50,6 +51,7 @@ typedef struct Builder {
     GHashTable *chardevs; /* name -> VmrChardev * */
     GHashTable *displays; /* name -> VmrDisplay * */
     GHashTable *drives;   /* name -> VmrDrive * */
+    GHashTable *nets;     /* name -> VmrNet * */
     GHashTable *back_end_users; /* a back end -> Part * */
 } Builder;
 
@@ -237,7 +239,6 @@ static void check_chardev_keys(Builder *b, const VmrSection *section, const char
 
 static void make_back_ends(Builder *b)
 {
-    static const char *const unbuilt[] = {"net"};
     for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "chardev", s));) {
         const VmrValue *type = vmr_section_value(s, "type");
         if (type && type->broken)
@@ -258,16 +259,15 @@ static void make_back_ends(Builder *b)
         g_hash_table_insert(b->drives, (gpointer)s->name, d);
         check_table_keys(s, vmr_drive_properties, b->errors);
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(unbuilt); i++) {
-        for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, unbuilt[i], s));) {
-            const VmrValue *type = vmr_section_value(s, "type");
-            if (type)
-                vmr_errors_add(b->errors, type->place, s->title, "type",
-                               "no back end type '%s' is built in", type->text);
-            else
-                vmr_errors_add(b->errors, s->place, s->title, NULL,
-                               "no back end of kind '%s' is built in", s->kind);
-        }
+    for (const VmrSection *s = NULL; (s = vmr_config_next(b->config, "net", s));) {
+        const VmrValue *type = vmr_section_value(s, "type");
+        if (type && type->broken)
+            continue;
+        VmrNet *n = vmr_net_new(b->machine, s, b->errors);
+        if (!n)
+            continue;
+        g_hash_table_insert(b->nets, (gpointer)s->name, n);
+        check_table_keys(s, vmr_net_class(type->text)->properties, b->errors);
     }
 }
 
@@ -434,7 +434,7 @@ static void set_references(Builder *b, Part *part)
         else if (p->type == VMR_PROP_DRIVE)
             set_back_end(b, part, p, b->drives, name, place);
         else
-            no_such_name(b, part, p->name, place, vmr_property_type_name(p->type), name);
+            set_back_end(b, part, p, b->nets, name, place);
     }
 }
 
@@ -633,6 +633,7 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     b.chardevs = g_hash_table_new(g_str_hash, g_str_equal);
     b.displays = g_hash_table_new(g_str_hash, g_str_equal);
     b.drives = g_hash_table_new(g_str_hash, g_str_equal);
+    b.nets = g_hash_table_new(g_str_hash, g_str_equal);
     b.back_end_users = g_hash_table_new(NULL, NULL);
 
     if (begin(&b)) {
@@ -642,6 +643,7 @@ VmrMachine *vmr_machine_wire(const VmrConfig *config, VmrErrors *errors)
     g_hash_table_unref(b.back_end_users);
     g_hash_table_unref(b.displays);
     g_hash_table_unref(b.drives);
+    g_hash_table_unref(b.nets);
     g_hash_table_unref(b.chardevs);
     g_array_unref(b.planned);
     g_ptr_array_unref(b.parts);

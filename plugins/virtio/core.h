@@ -51,10 +51,13 @@ bool virtio_dma_put(VirtioDevice *v, uint64_t address, const void *buf, size_t l
 
 /* split.c, packed.c: true and *id, *slots: a chain was walked; q_avail is moved on. */
 bool virtio_split_pop(Walk *w, uint16_t *id, uint16_t *slots);
-void virtio_split_push(VirtioDevice *v, const VirtioChain *c, uint32_t written);
+/* Several at once: the driver sees all of them or none. */
+void virtio_split_push(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                       unsigned count);
 bool virtio_split_wants_signal(VirtioDevice *v, unsigned queue);
 bool virtio_packed_pop(Walk *w, uint16_t *id, uint16_t *slots);
-void virtio_packed_push(VirtioDevice *v, const VirtioChain *c, uint32_t written);
+void virtio_packed_push(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                        unsigned count);
 bool virtio_packed_wants_signal(VirtioDevice *v, unsigned queue);
 
 #endif

@@ -77,23 +77,39 @@ bool virtio_packed_pop(Walk *w, uint16_t *id, uint16_t *slots)
     }
 }
 
-void virtio_packed_push(VirtioDevice *v, const VirtioChain *c, uint32_t written)
+/* All of it but the flags, which are given. */
+static bool put_used(VirtioDevice *v, const VirtioChain *c, uint16_t at, uint32_t written,
+                     uint8_t *flags)
 {
-    unsigned q = c->queue, size = v->q_size[q];
-    uint16_t at = v->q_used[q];
-    uint64_t address = v->q_desc[q] + (at & 0x7fff) * (uint64_t)DESC_SIZE;
-    uint8_t d[6], f[2];
-
+    uint8_t d[6];
     virtio_put32(d, written);
     virtio_put16(d + 4, c->id);
-    virtio_put16(f, (at & WRAP ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
-    bool ok = virtio_dma_put(v, address + 8, d, sizeof(d));
+    virtio_put16(flags, (at & WRAP ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
+    return virtio_dma_put(v, v->q_desc[c->queue] + (at & 0x7fff) * (uint64_t)DESC_SIZE + 8, d,
+                          sizeof(d));
+}
+
+/* The driver takes them in order, so it sees none before the first one's flags are there. */
+void virtio_packed_push(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                        unsigned count)
+{
+    unsigned q = chains[0]->queue, size = v->q_size[q];
+    uint64_t ring = v->q_desc[q] + 14; /* of the flags */
+    uint16_t first = v->q_used[q], at = first;
+    uint8_t first_flags[2], f[2];
+    bool ok = put_used(v, chains[0], at, written[0], first_flags);
+
+    for (unsigned i = 1; ok && i < count; i++) {
+        at = advance(at, chains[i - 1]->slots, size);
+        ok = put_used(v, chains[i], at, written[i], f) &&
+             virtio_dma_put(v, ring + (at & 0x7fff) * (uint64_t)DESC_SIZE, f, 2);
+    }
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    if (!ok || !virtio_dma_put(v, address + 14, f, 2)) {
+    if (!ok || !virtio_dma_put(v, ring + (first & 0x7fff) * (uint64_t)DESC_SIZE, first_flags, 2)) {
         virtio_broken(v, "queue %u: the ring is not in memory", q);
         return;
     }
-    v->q_used[q] = advance(at, c->slots, size);
+    v->q_used[q] = advance(at, chains[count - 1]->slots, size);
 }
 
 bool virtio_packed_wants_signal(VirtioDevice *v, unsigned q)

@@ -114,16 +114,25 @@ static bool release(VirtioDevice *v, const VirtioChain *c)
     return false;
 }
 
+void virtio_push_all(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                     unsigned count)
+{
+    bool current = true;
+    for (unsigned i = 0; i < count; i++)
+        current &= release(v, chains[i]);
+    if (count && current && virtio_queue_live(v, chains[0]->queue)) {
+        if (virtio_has(v, VIRTIO_F_RING_PACKED))
+            virtio_packed_push(v, chains, written, count);
+        else
+            virtio_split_push(v, chains, written, count);
+    }
+    for (unsigned i = 0; i < count; i++)
+        g_free(chains[i]);
+}
+
 void virtio_push(VirtioDevice *v, VirtioChain *c, uint32_t written)
 {
-    bool current = release(v, c);
-    if (current && virtio_queue_live(v, c->queue)) {
-        if (virtio_has(v, VIRTIO_F_RING_PACKED))
-            virtio_packed_push(v, c, written);
-        else
-            virtio_split_push(v, c, written);
-    }
-    g_free(c);
+    virtio_push_all(v, &c, &written, 1);
 }
 
 void virtio_drop(VirtioDevice *v, VirtioChain *c)

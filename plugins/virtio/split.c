@@ -94,17 +94,22 @@ bool virtio_split_pop(Walk *w, uint16_t *id, uint16_t *slots)
     return true;
 }
 
-void virtio_split_push(VirtioDevice *v, const VirtioChain *c, uint32_t written)
+void virtio_split_push(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                       unsigned count)
 {
-    unsigned q = c->queue, size = v->q_size[q];
+    unsigned q = chains[0]->queue, size = v->q_size[q];
     uint8_t element[8], idx[2];
 
-    virtio_put32(element, c->id);
-    virtio_put32(element + 4, written);
-    if (!put(v, v->q_device[q] + 4 + 8 * (uint64_t)(v->q_used[q] & (size - 1)), element, 8))
-        return;
+    for (unsigned i = 0; i < count; i++) {
+        uint16_t at = (uint16_t)((v->q_used[q] + i) & (size - 1));
+        virtio_put32(element, chains[i]->id);
+        virtio_put32(element + 4, written[i]);
+        if (!put(v, v->q_device[q] + 4 + 8 * (uint64_t)at, element, 8))
+            return;
+    }
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    virtio_put16(idx, ++v->q_used[q]);
+    v->q_used[q] = (uint16_t)(v->q_used[q] + count);
+    virtio_put16(idx, v->q_used[q]);
     put(v, v->q_device[q] + 2, idx, 2);
 }
 

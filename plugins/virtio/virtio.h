@@ -126,6 +126,9 @@ VirtioChain *virtio_pop(VirtioDevice *v, unsigned queue);
 /* Give it back, `written` bytes of its in part filled, and free it.  After a reset it is only
    freed. */
 void virtio_push(VirtioDevice *v, VirtioChain *chain, uint32_t written);
+/* The same with several of one queue, which the driver then sees at once. */
+void virtio_push_all(VirtioDevice *v, VirtioChain *const *chains, const uint32_t *written,
+                     unsigned count);
 /* Free it without giving it back (in reset). */
 void virtio_drop(VirtioDevice *v, VirtioChain *chain);
 /* Put it back, to be popped again: only the chain that was popped last. */

@@ -49,7 +49,7 @@ typedef enum VmrPropertyType {
     VMR_PROP_LINK,    /* VmrLink to a device that offers `interface` */
     VMR_PROP_CHARDEV, /* VmrChardev *, NULL if unset */
     VMR_PROP_DRIVE,   /* VmrDrive *, NULL if unset (reserved for block back ends) */
-    VMR_PROP_NET,     /* VmrNet *, NULL if unset (reserved for network back ends) */
+    VMR_PROP_NET,     /* VmrNet *, NULL if unset */
     VMR_PROP_DISPLAY, /* VmrDisplay *, NULL if unset (reserved for displays) */
 } VmrPropertyType;
 

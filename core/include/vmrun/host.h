@@ -16,6 +16,7 @@
 typedef struct VmrTimer VmrTimer;
 typedef struct VmrWatch VmrWatch;
 typedef struct VmrDrive VmrDrive; /* a block back end, opaque */
+typedef struct VmrNet VmrNet; /* a network back end, opaque */
 typedef struct VmrDisplay VmrDisplay; /* where a screen is shown, opaque */
 typedef struct VmrCpu VmrCpu; /* a vCPU, opaque; interfaces in vmrun/x86.h and its like */
 
@@ -118,6 +119,57 @@ struct VmrDriveRequest {
     void *host[4];            /* the host's */
 };
 
+/* ---- networks (ABI minor 1) ---- */
+
+/* What a side can take in the frames that it is given. */
+enum {
+    VMR_NET_CHECKSUM = 1u << 0, /* VMR_NET_NEEDS_CHECKSUM and VMR_NET_CHECKED */
+    VMR_NET_TCP4 = 1u << 1,     /* TCP over IPv4 that is still to be cut into segments */
+    VMR_NET_TCP6 = 1u << 2,
+    VMR_NET_ECN = 1u << 3, /* such segments with ECN bits */
+};
+
+enum {
+    VMR_NET_NEEDS_CHECKSUM = 1u << 0, /* from checksum_start on, to be stored checksum_offset on */
+    VMR_NET_CHECKED = 1u << 1,        /* the checksums are known to be right */
+    VMR_NET_HAS_ECN = 1u << 2,
+};
+
+typedef enum VmrNetSegments { VMR_NET_WHOLE, VMR_NET_SEGMENT_TCP4, VMR_NET_SEGMENT_TCP6 } VmrNetSegments;
+
+enum { VMR_NET_FRAME_MAX = 65536 + 64 }; /* bytes, Ethernet header included, no FCS */
+
+/* An Ethernet frame, and what is still to be done to it. */
+typedef struct VmrNetFrame {
+    const VmrBuffer *buffers;
+    uint32_t buffer_count;
+    uint8_t flags;    /* VMR_NET_NEEDS_CHECKSUM, ... */
+    uint8_t segments; /* VmrNetSegments */
+    uint16_t header_length;   /* bytes before the data; a hint */
+    uint16_t segment_size;    /* bytes of data in each segment */
+    uint16_t checksum_start;  /* bytes from the frame's start */
+    uint16_t checksum_offset; /* bytes from checksum_start */
+} VmrNetFrame;
+
+typedef struct VmrNetInfo {
+    uint32_t size;     /* sizeof(VmrNetInfo), set by the caller */
+    uint32_t takes;    /* VMR_NET_CHECKSUM, ...: in frames that are sent to it */
+    uint32_t gives;    /* ...: what it could deliver, once vmr_net_offloads() asks for it */
+    bool link;         /* the cable is in */
+    uint8_t reserved[3];
+    const char *name;  /* the NAME of [net NAME] */
+} VmrNetInfo;
+
+/* How a device takes frames from a network.  All [io]. */
+typedef struct VmrNetHandler {
+    uint32_t size; /* sizeof(VmrNetHandler) */
+    /* A frame has come.  false: there is no room, and it will be delivered again after
+       vmr_net_accept().  May be called within vmr_net_send(). */
+    bool (*receive)(VmrDevice *dev, const VmrNetFrame *frame);
+    void (*writable)(VmrDevice *dev);         /* after vmr_net_send() said false */
+    void (*link)(VmrDevice *dev, bool up);    /* may be NULL */
+} VmrNetHandler;
+
 struct VmrHost {
     uint32_t size; /* sizeof(VmrHost) of the host */
     uint16_t abi_major, abi_minor;
@@ -181,6 +233,13 @@ struct VmrHost {
 
     /* Displays */
     void (*display_attach)(VmrDevice *dev, VmrDisplay *display, const VmrDisplaySource *source);
+
+    /* Networks */
+    bool (*net_attach)(VmrDevice *dev, VmrNet *net, const VmrNetHandler *handler, VmrNetInfo *info,
+                       GError **error);
+    void (*net_offloads)(VmrDevice *dev, VmrNet *net, uint32_t wanted);
+    bool (*net_send)(VmrDevice *dev, VmrNet *net, const VmrNetFrame *frame);
+    void (*net_accept)(VmrDevice *dev, VmrNet *net);
 };
 
 /* Does the host's table have this member? */
@@ -410,6 +469,43 @@ static inline void vmr_display_attach(VmrDevice *dev, VmrDisplay *display,
 {
     if (display && VMR_HOST_HAS(dev, display_attach))
         dev->host->display_attach(dev, display, source);
+}
+
+/* Become the user of a network, in realize: what it is like.  One device a network.  [main] */
+static inline bool vmr_net_attach(VmrDevice *dev, VmrNet *net, const VmrNetHandler *handler,
+                                  VmrNetInfo *info, GError **error)
+{
+    info->size = sizeof(*info);
+    if (VMR_HOST_HAS(dev, net_attach))
+        return dev->host->net_attach(dev, net, handler, info, error);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS, "this host has no networks");
+    return false;
+}
+
+/* No frames from now on: for unrealize.  NULL-safe.  [main] */
+static inline void vmr_net_detach(VmrDevice *dev, VmrNet *net)
+{
+    if (net && VMR_HOST_HAS(dev, net_attach))
+        dev->host->net_attach(dev, net, NULL, NULL, NULL);
+}
+
+/* What frames may be delivered with, out of info->gives; at first nothing.  [io] */
+static inline void vmr_net_offloads(VmrDevice *dev, VmrNet *net, uint32_t wanted)
+{
+    dev->host->net_offloads(dev, net, wanted);
+}
+
+/* Send a frame; its bytes are the caller's again afterwards.  false: there is no room, and
+   writable() will be called.  What the frame claims may be nonsense: it is dropped then.  [io] */
+static inline bool vmr_net_send(VmrDevice *dev, VmrNet *net, const VmrNetFrame *frame)
+{
+    return dev->host->net_send(dev, net, frame);
+}
+
+/* There is room for frames again: receive() is called for those that wait.  [io] */
+static inline void vmr_net_accept(VmrDevice *dev, VmrNet *net)
+{
+    dev->host->net_accept(dev, net);
 }
 
 /* The table of another device for an interface id, or NULL.  [any] */
