@@ -30,6 +30,10 @@ const VmrProperty vmr_machine_properties[] = {
             "a default by arch"},
     {.name = "interrupt-controller", .type = VMR_PROP_STRING, .offset = M(interrupt_controller),
      .doc = "The device that gives the CPUs their interrupt vectors"},
+    {.name = "tsc-frequency", .type = VMR_PROP_U64, .offset = M(tsc_frequency),
+     .default_text = "0", .max = 100000000000, .unit = "Hz",
+     .doc = "At what the interpreter's TSC counts, for a guest that is to move to KVM later; 0: 1 "
+            "GHz"},
     {.name = "power-button", .type = VMR_PROP_STRING, .offset = M(power_button),
      .doc = "The input that the monitor's system_powerdown presses: DEVICE:GROUP"},
     {.name = "irqchip", .type = VMR_PROP_ENUM, .offset = M(irqchip), .default_text = "user",

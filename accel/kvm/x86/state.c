@@ -157,6 +157,7 @@ void kvm_x86_get_state(X86Cpu *c, VmrX86State *s)
     s->dr[6] = debug.dr6;
     s->dr[7] = debug.dr7;
     s->tsc = kvm_x86_tsc(c);
+    s->tsc_hz = x86_vm(c)->tsc_hz;
     events_get(&events, s);
     struct kvm_msrs *list = x86_vm(c)->msrs;
     size_t bytes = sizeof *list + list->nmsrs * sizeof list->entries[0];
@@ -259,6 +260,15 @@ bool kvm_x86_set_state(X86Cpu *c, const VmrX86State *s, GError **error)
 {
     if (s->size != sizeof *s || s->msr_count > G_N_ELEMENTS(s->msr)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state is of another version");
+        return false;
+    }
+    uint64_t hz = x86_vm(c)->tsc_hz;
+    /* Guests tell a clock that is off by more than 500 ppm from another frequency. */
+    if (s->tsc_hz && MAX(s->tsc_hz, hz) - MIN(s->tsc_hz, hz) > hz / 2000) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "the guest's TSC counts at %" G_GUINT64_FORMAT " Hz and this KVM's at %"
+                    G_GUINT64_FORMAT ": start it with [machine] tsc-frequency = %" G_GUINT64_FORMAT,
+                    s->tsc_hz, hz, hz);
         return false;
     }
     struct kvm_regs regs = {.rip = s->rip, .rflags = s->rflags | 2};

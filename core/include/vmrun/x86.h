@@ -109,6 +109,7 @@ typedef struct VmrX86State {
     uint32_t msr_count;
     VmrX86Msr msr[64];      /* all others that the CPU model has */
     uint8_t xsave[4096];    /* standard (non-compacted) XSAVE format */
+    uint64_t tsc_hz;        /* at which the guest's TSC counts; 0: as the vCPU has it */
 } VmrX86State;
 
 #define VMR_X86_CPU "vmr.x86-cpu/1"
