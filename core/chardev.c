@@ -6,6 +6,7 @@
  * read ahead by one buffer; a device that takes none stops the reading.
  */
 #include "chardev-private.h"
+#include "display.h"
 #include "runtime.h"
 
 #include <errno.h>
@@ -50,6 +51,8 @@ bool vmr_chardevs_open(VmrMachine *m, GError **error)
 {
     for (unsigned i = 0; i < m->priv->chardevs->len; i++) {
         VmrChardev *c = m->priv->chardevs->pdata[i];
+        if (c->klass == &vmr_chardev_stdio && !c->device && vmr_displays_take_terminal(m))
+            continue; /* nobody reads it, and the terminal is wanted */
         vmr_domain_lock(m->domain);
         bool ok = c->klass->open(c, error);
         c->opened = true; /* close() also undoes half an open() */

@@ -173,7 +173,7 @@ bool vmr_display_terminal_open(VmrDisplay *d, GError **error)
     const GPtrArray *chardevs = d->machine->priv->chardevs;
     for (unsigned i = 0; i < chardevs->len; i++) {
         const VmrChardev *c = chardevs->pdata[i];
-        if (c->klass == &vmr_chardev_stdio) {
+        if (c->klass == &vmr_chardev_stdio && c->opened) {
             g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
                         "[chardev %s] has the terminal already", c->name);
             return false;

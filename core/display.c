@@ -52,6 +52,16 @@ void vmr_display_host_attach(VmrDevice *dev, VmrDisplay *d, const VmrDisplaySour
     vmr_domain_unlock(d->machine->domain);
 }
 
+bool vmr_displays_take_terminal(const VmrMachine *m)
+{
+    for (unsigned i = 0; i < m->priv->displays->len; i++) {
+        const VmrDisplay *d = m->priv->displays->pdata[i];
+        if (d->options.type == VMR_DISPLAY_TERMINAL)
+            return true;
+    }
+    return false;
+}
+
 bool vmr_displays_open(VmrMachine *m, GError **error)
 {
     for (unsigned i = 0; i < m->priv->displays->len; i++) {

@@ -22,6 +22,8 @@ VmrDisplay *vmr_display_new(VmrMachine *machine, const VmrSection *section, VmrE
 const char *vmr_display_name(const VmrDisplay *d);
 /* Of all of a machine's displays.  [main], without the domain lock */
 bool vmr_displays_open(VmrMachine *machine, GError **error);
+/* Is there one that shows in the terminal? */
+bool vmr_displays_take_terminal(const VmrMachine *machine);
 void vmr_displays_dump(VmrMachine *machine); /* to the files that they name */
 void vmr_displays_close(VmrMachine *machine);
 void vmr_displays_free(VmrMachine *machine);

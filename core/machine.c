@@ -355,6 +355,7 @@ static bool begin(VmrMachine *m)
         vmr_machine_reset(m, VMR_RESET_COLD);
         return true;
     }
+    call_devices(m, false); /* as they were when it was saved */
     bool ok = vmr_snapshot_apply(p->restore, m, &error);
     g_clear_pointer(&p->restore, vmr_snapshot_free);
     if (!ok) {

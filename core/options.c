@@ -6,6 +6,7 @@
 const char *const vmr_archs[] = {"x86_64", "riscv64", "aarch64", NULL};
 const char *const vmr_accel_names[] = {"kvm", "interp", NULL};
 
+static const char *const irqchips[] = {"user", "split", NULL};
 static const char *const on_reset[] = {"reset", "exit", NULL};
 static const char *const on_crash[] = {"exit", "reset", NULL};
 
@@ -29,8 +30,15 @@ const VmrProperty vmr_machine_properties[] = {
             "a default by arch"},
     {.name = "interrupt-controller", .type = VMR_PROP_STRING, .offset = M(interrupt_controller),
      .doc = "The device that gives the CPUs their interrupt vectors"},
+    {.name = "tsc-frequency", .type = VMR_PROP_U64, .offset = M(tsc_frequency),
+     .default_text = "0", .max = 100000000000, .unit = "Hz",
+     .doc = "At what the interpreter's TSC counts, for a guest that is to move to KVM later; 0: 1 "
+            "GHz"},
     {.name = "power-button", .type = VMR_PROP_STRING, .offset = M(power_button),
      .doc = "The input that the monitor's system_powerdown presses: DEVICE:GROUP"},
+    {.name = "irqchip", .type = VMR_PROP_ENUM, .offset = M(irqchip), .default_text = "user",
+     .names = irqchips,
+     .doc = "KVM on x86: the local APICs are the device's (user), or KVM's own (split)"},
     {.name = "on-reset", .type = VMR_PROP_ENUM, .offset = M(on_reset), .default_text = "reset",
      .names = on_reset, .doc = "What a reset that the guest asks for does"},
     {.name = "on-crash", .type = VMR_PROP_ENUM, .offset = M(on_crash), .default_text = "exit",

@@ -13,6 +13,8 @@ typedef struct VmrMachineOptions {
     uint32_t arch; /* VMR_ARCH_* */
     uint32_t cpus;
     uint64_t memory; /* bytes */
+    uint64_t tsc_frequency; /* Hz; read by the interpreter */
+    uint32_t irqchip; /* for the accelerator */
     uint32_t on_reset, on_crash; /* for vmr_machine_init_runtime() */
     const char *summary, *accel, *cpu, *memory_map, *interrupt_controller, *power_button;
 } VmrMachineOptions;

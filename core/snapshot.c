@@ -266,10 +266,12 @@ static bool write_all(Writer *w, VmrMachine *m, GError **error)
     vmr_workers_drain(m->priv->workers);
     vmr_domain_lock_urgent(m->domain);
     put_file_header(w);
-    put_machine(w, m, record);
+    /* The CPUs first: an accelerator may give a device its state back by that. */
     bool ok = put_cpus(w, m, record, error);
-    if (ok)
+    if (ok) {
+        put_machine(w, m, record);
         put_ram(w, &m->ram);
+    }
     vmr_domain_unlock(m->domain);
     g_byte_array_unref(record);
     if (!ok)

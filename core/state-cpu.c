@@ -34,7 +34,7 @@ static const VmrField x86_fields[] = {
     S(U64, "cr0", cr0), S(U64, "cr2", cr2), S(U64, "cr3", cr3), S(U64, "cr4", cr4),
     S(U64, "xcr0", xcr0), S(U64, "efer", efer),
     N(U64, "dr", dr, 8),
-    S(U64, "tsc", tsc),
+    S(U64, "tsc", tsc), S(U64, "tsc-hz", tsc_hz),
     S(U8, "nmi-blocked", nmi_blocked), S(U8, "nmi-pending", nmi_pending),
     S(U8, "sti-shadow", sti_shadow), S(U8, "smm", smm),
     S(U8, "event-pending", event_pending), S(U8, "event-vector", event_vector),

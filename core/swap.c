@@ -125,7 +125,6 @@ static bool exchange(VmrMachine *m, const VmrAccelClass *to, GError **error)
         }
         if (!ok)
             take_side(m, &old);
-        tell_pins(m);
     }
     for (unsigned i = 0; ok && i < m->cpu_count; i++) {
         VmrCpuStats s = {0};
@@ -135,6 +134,8 @@ static bool exchange(VmrMachine *m, const VmrAccelClass *to, GError **error)
         vmr_cpu_wake(&m->cpus[i]);
     }
     side_free(ok ? &old : &new, m->cpu_count);
+    /* When the other one has let go of the devices. */
+    tell_pins(m);
     if (ok)
         g_free(new.acpus);
     else

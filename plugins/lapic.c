@@ -110,6 +110,9 @@ typedef struct Lapic {
     VmrTimer *timer;     /* for the earliest of timer_next, or earlier */
     int64_t timer_armed; /* its deadline, NEVER if it is not set */
     bool intr[MAX_CPUS]; /* what the INTR pins were set to */
+    /* An accelerator does the work (VMR_X86_LAPIC_OFFLOAD): messages go there. */
+    void (*offload_send)(void *opaque, uint64_t address, uint32_t data);
+    void *offload;
 
     /* State, by CPU */
     uint64_t apic_base[MAX_CPUS];
@@ -217,7 +220,8 @@ static bool extint_pending(const Lapic *l, unsigned c)
 /* To be called after any change to IRR, ISR, TPR or what makes an ExtINT. */
 static void update_intr(Lapic *l, unsigned c)
 {
-    bool level = extint_pending(l, c) || deliverable_vector(l, c) >= 0;
+    bool level = l->offload_send ? c == 0 && l->lint[0] && l->extint.iface
+                                 : extint_pending(l, c) || deliverable_vector(l, c) >= 0;
 
     if (level == l->intr[c])
         return;
@@ -233,6 +237,10 @@ static int lapic_acknowledge(VmrDevice *dev, unsigned c)
 
     if (c >= l->cpus)
         return -1;
+    if (l->offload_send) {
+        const VmrX86IntcInterface *pic = l->extint.iface;
+        return pic && l->lint[0] ? pic->acknowledge(l->extint.device, c) : -1;
+    }
     if (extint_pending(l, c)) {
         const VmrX86IntcInterface *pic = l->extint.iface;
         l->extint_latched[c] = false;
@@ -358,6 +366,12 @@ static void lint_changed(Lapic *l, unsigned pin, bool level)
     if (l->lint[pin] == level)
         return;
     l->lint[pin] = level;
+    if (l->offload_send) {
+        if (pin == 1 && level && cpu_iface(l, 0))
+            cpu_iface(l, 0)->nmi(l->cpu[0]);
+        update_intr(l, 0);
+        return;
+    }
     for (unsigned c = 0; c < l->cpus; c++) {
         uint32_t lvt = l->lvt[c][LVT_LINT0 + pin];
         const VmrX86CpuInterface *iface = cpu_iface(l, c);
@@ -455,6 +469,10 @@ static void lapic_msi_send(VmrDevice *dev, uint64_t address, uint32_t data)
         vmr_guest_error(dev, "message to 0x%" G_GINT64_MODIFIER "x: not an MSI address", address);
         return;
     }
+    if (l->offload_send) {
+        l->offload_send(l->offload, address, data);
+        return;
+    }
     if (level && !assert)
         return; /* a deassert message does nothing */
     if (mode == MODE_SIPI || mode == MODE_REMOTE_READ) {
@@ -512,6 +530,14 @@ static void send_ipi(Lapic *l, unsigned c)
     }
 }
 
+static void tell_eoi(Lapic *l, uint8_t vector)
+{
+    for (guint i = 0; i < l->eoi_listeners->len; i++) {
+        EoiListener *e = &g_array_index(l->eoi_listeners, EoiListener, i);
+        e->fn(e->listener, vector);
+    }
+}
+
 static void end_of_interrupt(Lapic *l, unsigned c)
 {
     int vector = highest_vector(l->isr[c]);
@@ -525,12 +551,8 @@ static void end_of_interrupt(Lapic *l, unsigned c)
             l->lvt[c][LVT_LINT0] &= ~LVT_REMOTE_IRR;
             lint0_service_level(l, c);
         }
-        if (!(l->svr[c] & SVR_NO_EOI_BROADCAST)) {
-            for (guint i = 0; i < l->eoi_listeners->len; i++) {
-                EoiListener *e = &g_array_index(l->eoi_listeners, EoiListener, i);
-                e->fn(e->listener, vector);
-            }
-        }
+        if (!(l->svr[c] & SVR_NO_EOI_BROADCAST))
+            tell_eoi(l, vector);
     }
     update_intr(l, c);
 }
@@ -570,6 +592,8 @@ static void timer_rearm(Lapic *l)
 
     for (unsigned c = 0; c < l->cpus; c++)
         next = MIN(next, l->timer_next[c]);
+    if (l->offload_send)
+        next = NEVER;
     l->timer_armed = next;
     if (next == NEVER)
         vmr_timer_cancel(&l->dev, l->timer);
@@ -1052,6 +1076,91 @@ static void lapic_set_cr8(VmrDevice *dev, unsigned c, uint8_t cr8)
         tpr_write(l, c, (cr8 & 0xf) << 4);
 }
 
+/* ---- another does the work ------------------------------------------------- */
+
+static void lapic_offload_take(VmrDevice *dev, void (*send)(void *, uint64_t, uint32_t), void *opaque)
+{
+    Lapic *l = (Lapic *)dev;
+
+    l->offload_send = send;
+    l->offload = opaque;
+    timer_rearm(l);
+    for (unsigned c = 0; c < l->cpus; c++)
+        update_intr(l, c);
+}
+
+static void lapic_offload_get(VmrDevice *dev, unsigned c, VmrX86LapicRegisters *r)
+{
+    Lapic *l = (Lapic *)dev;
+
+    *r = (VmrX86LapicRegisters){0};
+    if (c >= l->cpus)
+        return;
+    r->apic_base = l->apic_base[c];
+    r->tsc_deadline = l->tsc_deadline[c];
+    r->reg[REG_ID] = l->apic_id[c] << 24;
+    r->reg[REG_VERSION] = VERSION;
+    r->reg[REG_TPR] = l->tpr[c];
+    r->reg[REG_LDR] = l->ldr[c];
+    r->reg[REG_DFR] = l->dfr[c];
+    r->reg[REG_SVR] = l->svr[c];
+    for (unsigned i = 0; i < VECTOR_WORDS; i++) {
+        r->reg[REG_ISR + i] = l->isr[c][i];
+        r->reg[REG_TMR + i] = l->tmr[c][i];
+        r->reg[REG_IRR + i] = l->irr[c][i];
+    }
+    r->reg[REG_ESR] = l->esr[c];
+    r->reg[REG_ICR] = (uint32_t)l->icr[c];
+    r->reg[REG_ICR_HI] = l->icr[c] >> 32;
+    for (unsigned i = 0; i < LVT_COUNT; i++)
+        r->reg[REG_LVT + i] = l->lvt[c][i];
+    r->reg[REG_INITIAL_COUNT] = l->initial_count[c];
+    r->reg[REG_CURRENT_COUNT] = timer_current_count(l, c);
+    r->reg[REG_DIVIDE] = l->divide[c];
+}
+
+static void lapic_offload_set(VmrDevice *dev, unsigned c, const VmrX86LapicRegisters *r)
+{
+    Lapic *l = (Lapic *)dev;
+
+    if (c >= l->cpus)
+        return;
+    int64_t now = vmr_clock_now(dev, VMR_CLOCK_VIRTUAL);
+    l->apic_base[c] = r->apic_base;
+    l->tpr[c] = r->reg[REG_TPR];
+    l->ldr[c] = r->reg[REG_LDR];
+    l->dfr[c] = r->reg[REG_DFR];
+    l->svr[c] = r->reg[REG_SVR] & SVR_VALID;
+    for (unsigned i = 0; i < VECTOR_WORDS; i++) {
+        l->isr[c][i] = r->reg[REG_ISR + i];
+        l->tmr[c][i] = r->reg[REG_TMR + i];
+        l->irr[c][i] = r->reg[REG_IRR + i];
+    }
+    l->esr[c] = r->reg[REG_ESR];
+    l->icr[c] = (uint64_t)r->reg[REG_ICR_HI] << 32 | (r->reg[REG_ICR] & ~(uint32_t)ICR_STATUS);
+    for (unsigned i = 0; i < LVT_COUNT; i++)
+        l->lvt[c][i] = r->reg[REG_LVT + i] & lvt_valid[i];
+    l->divide[c] = r->reg[REG_DIVIDE] & 0xb;
+    l->initial_count[c] = r->reg[REG_INITIAL_COUNT];
+    l->tsc_deadline[c] = r->tsc_deadline;
+    l->timer_next[c] = NEVER;
+    uint32_t count = MIN(r->reg[REG_CURRENT_COUNT], l->initial_count[c]);
+    if (timer_mode(l, c) == TIMER_TSC_DEADLINE) {
+        if (l->tsc_deadline[c])
+            l->timer_next[c] = now + tsc_delay(l, c);
+    } else if (count) {
+        l->timer_start[c] = now - ((int64_t)(l->initial_count[c] - count) << timer_shift(l, c));
+        l->timer_next[c] = l->timer_start[c] + timer_period(l, c);
+    }
+    timer_rearm(l);
+    update_intr(l, c);
+}
+
+static void lapic_offload_eoi(VmrDevice *dev, uint8_t vector)
+{
+    tell_eoi((Lapic *)dev, vector);
+}
+
 /* ---- life ------------------------------------------------------------------ */
 
 /* What INIT and reset have in common: all but the APIC ID and IA32_APIC_BASE.
@@ -1202,6 +1311,9 @@ static const void *lapic_get_interface(VmrDevice *dev, const char *id)
         lapic_write_msr, lapic_init,    lapic_add_eoi_listener,
     };
     static const VmrMsiSinkInterface msi = {sizeof msi, lapic_msi_send};
+    static const VmrX86LapicOffloadInterface offload = {sizeof offload, lapic_offload_take,
+                                                        lapic_offload_get, lapic_offload_set,
+                                                        lapic_offload_eoi};
 
     if (g_strcmp0(id, VMR_X86_INTC) == 0)
         return &intc;
@@ -1209,6 +1321,8 @@ static const void *lapic_get_interface(VmrDevice *dev, const char *id)
         return &lapic;
     if (g_strcmp0(id, VMR_MSI_SINK) == 0)
         return &msi;
+    if (g_strcmp0(id, VMR_X86_LAPIC_OFFLOAD) == 0)
+        return &offload;
     return NULL;
 }
 

@@ -2,11 +2,11 @@
  * mp-table - the MultiProcessor tables of a PC, written into guest memory at each reset.
  *
  * After the Intel MultiProcessor Specification 1.4, chapter 4: the floating pointer
- * structure and one configuration table of processors, an ISA bus, I/O APICs, the
- * ISA interrupts and the local ones, from what the devices of the machine describe.
+ * structure and one configuration table of processors, a PCI and an ISA bus, I/O APICs,
+ * the interrupts of both buses and the local ones, from what the devices of the machine describe.
  * For guests that do not read ACPI.
  *
- * Leaves out PCI buses and extended entries.  Without a local APIC or an I/O APIC
+ * Leaves out further PCI host bridges and extended entries.  Without a local APIC or an I/O APIC
  * in the machine, nothing is written.
  */
 #include <vmrun/describe.h>
@@ -37,7 +37,9 @@ enum {
     EXT_INT = 3,
     CONFORMS = 0, /* polarity and trigger as on the bus */
 
-    ISA_BUS = 0,
+    LOW_LEVEL = 0x0f, /* active low, level-triggered */
+
+    PCI_SLOTS = 32,
     ISA_IRQS = 16,
     CASCADE = 2, /* the ISA IRQ that no device has */
     ALL_APICS = 0xff,
@@ -62,7 +64,29 @@ typedef struct Topology {
     IoApic ioapics[MAX_IOAPICS];
     unsigned ioapic_count;
     uint64_t gsi_of[ISA_IRQS];
+    unsigned isa_bus; /* its number: buses of PCI have theirs */
+    bool has_pci;
+    uint64_t pci_gsi[4]; /* by line */
 } Topology;
+
+/* Where the four interrupt lines of a PCI host bridge lead.  False: it has none, or not to GSIs. */
+static bool read_pci(VmrDevice *dev, const VmrDescription *d, Topology *t)
+{
+    const char *group = vmr_fact_string(d, "pci-intx");
+    unsigned found = 0;
+
+    for (uint32_t i = 0; group && i < d->line_count; i++) {
+        const VmrRoutedLine *l = &d->lines[i];
+        uint64_t base = l->to ? vmr_fact_number(vmr_description(dev, l->to), "gsi-base", UINT64_MAX)
+                              : UINT64_MAX;
+        if (!g_str_equal(l->name, group) || l->index >= 4 || base == UINT64_MAX ||
+            (found >> l->index & 1))
+            continue;
+        t->pci_gsi[l->index] = base + l->to_index;
+        found |= 1u << l->index;
+    }
+    return found == 0xf;
+}
 
 static void read_topology(VmrDevice *dev, Topology *t)
 {
@@ -77,6 +101,10 @@ static void read_topology(VmrDevice *dev, Topology *t)
         for (uint32_t i = 0; f && f->type == VMR_FACT_NUMBERS && i + 1 < f->count; i += 2)
             if (f->numbers[i] < ISA_IRQS)
                 t->gsi_of[f->numbers[i]] = f->numbers[i + 1];
+        if (!t->has_pci && vmr_fact_number(d, "pci-root", 0) && read_pci(dev, d, t)) {
+            t->has_pci = true;
+            t->isa_bus = 1;
+        }
         if (g_strcmp0(kind, "x86-lapic") == 0 && !t->has_lapic) {
             t->has_lapic = true;
             t->lapic_address = d->region_count > 0 ? d->regions[0].base : 0xfee00000;
@@ -125,11 +153,11 @@ static unsigned put_processors(VmrDevice *dev, GByteArray *out)
     return entries;
 }
 
-static void put_bus(GByteArray *out)
+static void put_bus(GByteArray *out, unsigned number, const char *type)
 {
     put(out, ENTRY_BUS, 1);
-    put(out, ISA_BUS, 1);
-    g_byte_array_append(out, (const uint8_t *)"ISA   ", 6);
+    put(out, number, 1);
+    g_byte_array_append(out, (const uint8_t *)type, 6);
 }
 
 static void put_ioapic(GByteArray *out, const IoApic *io)
@@ -141,13 +169,13 @@ static void put_ioapic(GByteArray *out, const IoApic *io)
     put(out, io->address, 4);
 }
 
-static void put_interrupt(GByteArray *out, unsigned entry, unsigned type, unsigned irq,
-                          unsigned apic, unsigned pin)
+static void put_interrupt(GByteArray *out, unsigned entry, unsigned type, unsigned flags,
+                          unsigned bus, unsigned irq, unsigned apic, unsigned pin)
 {
     put(out, entry, 1);
     put(out, type, 1);
-    put(out, CONFORMS, 2);
-    put(out, ISA_BUS, 1);
+    put(out, flags, 2);
+    put(out, bus, 1);
     put(out, irq, 1);
     put(out, apic, 1);
     put(out, pin, 1);
@@ -163,7 +191,27 @@ static unsigned put_isa_interrupts(GByteArray *out, const Topology *t)
             uint64_t gsi = t->gsi_of[irq];
             if (irq == CASCADE || gsi < io->gsi_base || gsi - io->gsi_base >= io->gsi_count)
                 continue;
-            put_interrupt(out, ENTRY_IO_INT, INT, irq, io->id, gsi - io->gsi_base);
+            put_interrupt(out, ENTRY_IO_INT, INT, CONFORMS, t->isa_bus, irq, io->id,
+                          gsi - io->gsi_base);
+            entries++;
+        }
+    }
+    return entries;
+}
+
+/* Of each slot and pin; the bus is number 0. */
+static unsigned put_pci_interrupts(GByteArray *out, const Topology *t)
+{
+    unsigned entries = 0;
+
+    for (unsigned source = 0; t->has_pci && source < 4 * PCI_SLOTS; source++) {
+        uint64_t gsi = t->pci_gsi[(source / 4 + source % 4) % 4];
+        for (unsigned i = 0; i < t->ioapic_count; i++) {
+            const IoApic *io = &t->ioapics[i];
+            if (gsi < io->gsi_base || gsi - io->gsi_base >= io->gsi_count)
+                continue;
+            put_interrupt(out, ENTRY_IO_INT, INT, LOW_LEVEL, 0, source, io->id,
+                          gsi - io->gsi_base);
             entries++;
         }
     }
@@ -223,13 +271,18 @@ static void write_all(MpTable *m)
     if (!t.has_lapic || t.ioapic_count == 0)
         return;
     entries += put_processors(dev, body);
-    put_bus(body);
+    if (t.has_pci) {
+        put_bus(body, 0, "PCI   ");
+        entries++;
+    }
+    put_bus(body, t.isa_bus, "ISA   ");
     entries++;
     for (unsigned i = 0; i < t.ioapic_count; i++, entries++)
         put_ioapic(body, &t.ioapics[i]);
+    entries += put_pci_interrupts(body, &t);
     entries += put_isa_interrupts(body, &t);
-    put_interrupt(body, ENTRY_LOCAL_INT, EXT_INT, 0, ALL_APICS, 0);
-    put_interrupt(body, ENTRY_LOCAL_INT, NMI, 0, ALL_APICS, 1);
+    put_interrupt(body, ENTRY_LOCAL_INT, EXT_INT, CONFORMS, t.isa_bus, 0, ALL_APICS, 0);
+    put_interrupt(body, ENTRY_LOCAL_INT, NMI, CONFORMS, t.isa_bus, 0, ALL_APICS, 1);
     entries += 2;
     put_pointer(image, m->base + POINTER_SIZE);
     put_header(image, body, entries, t.lapic_address);

@@ -53,6 +53,13 @@ try 2 'needs a value' --set
 try 2 'takes no value' --check=1
 try 2 'is not an option' pc.conf
 try 2 'not a number of seconds' --time-limit soon --machine "$dir/good.conf"
+try 2 '/nonexistent' --machine "$dir/good.conf" --restore /nonexistent
+try 2 'good.conf: it is not a snapshot' --machine "$dir/good.conf" --restore "$dir/good.conf"
+try 2 'is not EVENT:ACCEL' --machine "$dir/good.conf" --swap port=1:interp
+try 2 'is not EVENT:ACCEL' --machine "$dir/good.conf" --swap io=0x10000:interp
+try 2 "no accelerator is named 'magic'" --machine "$dir/good.conf" --swap io=1:magic
+try 2 "there is no device 'x'" --machine "$dir/good.conf" --swap irq=x:1:interp
+try 2 'nonexistent/folder' --machine "$dir/good.conf" --monitor unix:/nonexistent/folder/socket
 try 0 'no errors' --machine "$dir/good.conf" --check
 try 0 'no errors' --machine="$dir/good.conf" --check --set bus.parent=none --append 'a ${b} $c'
 try 2 "no section is named 'buss'; did you mean 'bus'" --machine "$dir/good.conf" --check --set buss.x=1

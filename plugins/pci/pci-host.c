@@ -254,6 +254,8 @@ static void pci_host_describe(VmrDevice *dev, VmrDescription *d)
     vmr_describe_number(d, "pci-buses", h->buses - 1);
     vmr_describe_string(d, "pci-ecam", "ecam");
     vmr_describe_string(d, "pci-intx", "intx");
+    /* The ports of old are passed on as well: an IDE controller on the bus has some of them. */
+    describe_window(d, "pci-windows-io", 0, 0xcf8);
     describe_window(d, "pci-windows-io", h->io_base, h->io_size);
     describe_window(d, "pci-windows-memory", h->memory_base, h->memory_size);
     describe_window(d, "pci-windows-memory", h->memory64_base, h->memory64_size);

@@ -128,7 +128,7 @@ static const uint8_t *find(Fixture *f, const char *signature)
    without iasl. */
 static char *disassemble(Fixture *f)
 {
-    static const char *const names[] = {"FACP", "APIC", "HPET", "FACS", "DSDT"};
+    static const char *const names[] = {"FACP", "APIC", "HPET", "FACS", "DSDT", "MCFG"};
     g_autofree char *iasl = g_find_program_in_path("iasl");
     g_autoptr(GError) error = NULL;
     char *text = NULL;
@@ -429,6 +429,34 @@ static void test_fuzz(void)
     }
 }
 
+static void test_pci(Fixture *f, gconstpointer data)
+{
+    fake_device_new(f->h, "pci-host", "pci0",
+                    "address=0xcf8;data=0xcfc;ecam=0xe0000000;buses=2;"
+                    "intx=@isa:16,@isa:17,@isa:18,@isa:19");
+    fake_device_new(f->h, "virtio-rng", "rng0", "regs=0xfeb00000;irq=@isa:20");
+    fake_reset(f->h, VMR_RESET_COLD);
+    const uint8_t *mcfg = find(f, "MCFG");
+    g_assert_nonnull(mcfg);
+    g_assert_cmpuint(get(mcfg, 4, 4), ==, 44 + 16);
+    g_assert_cmphex(get(mcfg, 44, 8), ==, 0xe0000000);
+    g_assert_cmphex(get(mcfg, 52, 4), ==, 0x01000000); /* segment 0, buses 0 and 1 */
+    g_autofree char *text = disassemble(f);
+    if (!text) {
+        g_test_skip("no iasl");
+        return;
+    }
+    assert_device(text, "PNP0A03", "WordBusNumber(ResourceProducer,MinFixed,MaxFixed,PosDecode,"
+                                   "0x0000,0x0000,0x0001,0x0000,0x0002,,,)");
+    assert_device(text, "PNP0A03", "0x00000000,0xC0000000,0xDFFFFFFF,0x00000000,0x20000000");
+    assert_device(text, "PNP0A03", "Name(_PRT,Package(0x80)");
+    /* INTB# of slot 3 is line 0. */
+    assert_device(text, "PNP0A03", "Package(0x04){0x0003FFFF,One,Zero,0x10}");
+    assert_device(text, "LNRO0005", "Memory32Fixed(ReadWrite,0xFEB00000,0x00000200,)"
+                                    "Interrupt(ResourceConsumer,Level,ActiveLow,Shared,,,)"
+                                    "{0x00000014,}");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -439,6 +467,7 @@ int main(int argc, char **argv)
     TEST("madt", "", test_madt);
     TEST("hpet", "", test_hpet);
     TEST("dsdt", "", test_dsdt);
+    TEST("pci", "", test_pci);
     TEST("warm-reset", "", test_warm_reset);
     TEST("too-many", "size=4096", test_too_many);
     g_test_add_func("/acpi-tables/small", test_small);

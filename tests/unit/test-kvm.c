@@ -60,8 +60,11 @@ static M machine_on(const char *name, unsigned cpus)
 static void set(M *m, const VmrX86State *s)
 {
     GError *error = NULL;
-    m->x86->set_state(&m->m->cpus[0], s, &error);
+    VmrX86State *copy = g_memdup2(s, sizeof *s);
+    copy->tsc_hz = m->x86->tsc_hz(&m->m->cpus[0]); /* KVM's cannot be changed */
+    m->x86->set_state(&m->m->cpus[0], copy, &error);
     g_assert_no_error(error);
+    g_free(copy);
 }
 
 static VmrX86State *get(M *m)

@@ -959,6 +959,58 @@ static void test_fuzz(Fixture *f, gconstpointer data)
         g_assert_cmphex(msr(f, c, 0x1b), ==, (BASE | EN | (c == 0 ? BSP : 0)));
 }
 
+/* Another does the work: messages go there; the registers go out and come back. */
+typedef struct Sent {
+    unsigned count;
+    uint64_t address;
+    uint32_t data;
+} Sent;
+
+static void sent(void *opaque, uint64_t address, uint32_t data)
+{
+    Sent *s = opaque;
+    s->count++;
+    s->address = address;
+    s->data = data;
+}
+
+static void test_offload(Fixture *f, gconstpointer data)
+{
+    const VmrX86LapicOffloadInterface *o = vmr_device_interface(f->d, VMR_X86_LAPIC_OFFLOAD);
+    VmrX86LapicRegisters a, b;
+    Sent s = {0};
+    put(f, 1, TPR, 0x30);
+    put(f, 1, LVT_TIMER, 0x61 | PERIODIC);
+    put(f, 1, TIMER_DIV, 3);
+    put(f, 1, TIMER_INIT, 1000000);
+    msi(f, 1, 0, 0x51);
+    o->take(f->d, sent, &s);
+    msi(f, 2, 0, 0x52 | LEVEL | ASSERT);
+    g_assert_cmpuint(s.count, ==, 1);
+    g_assert_cmphex(s.address, ==, BASE | 2 << 12);
+    g_assert_cmphex(s.data, ==, 0x52 | LEVEL | ASSERT);
+    g_assert_false(intr(f, 2));
+    o->get(f->d, 1, &a);
+    g_assert_cmphex(a.reg[TPR >> 4], ==, 0x30);
+    g_assert_cmphex(a.reg[(IRR >> 4) + 2], ==, 1u << 0x11);
+    g_assert_cmphex(a.reg[TIMER_INIT >> 4], ==, 1000000);
+    g_assert_cmphex(a.apic_base, ==, BASE | EN);
+    o->set(f->d, 3, &a); /* as if it came from there */
+    o->get(f->d, 3, &b);
+    a.reg[ID >> 4] = b.reg[ID >> 4];
+    g_assert_cmpmem(&a, sizeof a, &b, sizeof b);
+    g_assert_false(intr(f, 3));
+    o->take(f->d, NULL, NULL);
+    g_assert_true(intr(f, 3));
+    g_assert_cmpint(ack(f, 3), ==, 0x51);
+    msi(f, 2, 0, 0x52);
+    g_assert_cmpuint(s.count, ==, 1);
+    g_assert_true(intr(f, 2));
+    fake_advance(f->h, 16000000);
+    eoi(f, 3);
+    g_assert_cmpint(ack(f, 3), ==, 0x61); /* its timer runs here again */
+}
+
 #define TEST_WITH(name_, set_up_)                                                                  \
     g_test_add("/lapic/" #name_, Fixture, NULL, set_up_, test_##name_, tear_down)
 #define TEST(name_) TEST_WITH(name_, set_up)
@@ -968,6 +1020,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     TEST(reset_values);
     TEST(writable_bits);
+    TEST(offload);
     TEST(software_disable);
     TEST(priorities);
     TEST(tpr);

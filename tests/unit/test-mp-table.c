@@ -99,6 +99,30 @@ static void test_entries(void)
     fake_host_free(h);
 }
 
+/* The PCI bus is number 0, as guests want it, and ISA the next. */
+static void test_pci(void)
+{
+    FakeHost *h = fake_host_new(1 << 20, 1);
+
+    fake_device_new(h, "mp-table", "mp0", "");
+    fake_device_new(h, "lapic", "lapic0", "regs=0xfee00000");
+    fake_device_new(h, "ioapic", "ioapic0", "apic=@lapic0;apic-id=3;regs=0xfec00000");
+    fake_device_new(h, "pc-gsi", "isa", "");
+    fake_device_new(h, "pci-host", "pci0", "intx=@isa:16,@isa:17,@isa:18,@isa:19");
+    fake_reset(h, VMR_RESET_COLD);
+    const uint8_t *t = table(h), *e = t + 44 + 20;
+    g_assert_cmpmem(e, 8, "\1\0PCI   ", 8);
+    g_assert_cmpmem(e + 8, 8, "\1\1ISA   ", 8);
+    e += 24;
+    for (unsigned i = 0; i < 128; i++, e += 8) {
+        const uint8_t want[] = {3, 0, 0x0f, 0, 0, i, 3, 16 + (i / 4 + i % 4) % 4};
+        g_assert_cmpmem(e, 8, want, 8);
+    }
+    g_assert_cmpuint(e[4], ==, 1); /* ISA interrupts follow */
+    g_assert_cmpuint(get(t, 34, 2), ==, 1 + 2 + 1 + 128 + 15 + 2);
+    fake_host_free(h);
+}
+
 static void test_many_processors(void)
 {
     FakeHost *h = fake_host_new(1 << 20, 300);
@@ -147,6 +171,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/mp-table/entries", test_entries);
     g_test_add_func("/mp-table/many-processors", test_many_processors);
+    g_test_add_func("/mp-table/pci", test_pci);
     g_test_add_func("/mp-table/none", test_none);
     g_test_add_func("/mp-table/base", test_base);
     return g_test_run();

@@ -389,7 +389,9 @@ bool x86_cr_write(X86Cpu *c, unsigned cr, uint64_t value);
 uint64_t x86_cr4_known(const X86Cpu *c); /* bits that are not reserved */
 uint64_t x86_tsc(X86Cpu *c);
 bool x86_has(const X86Cpu *c, unsigned feature); /* X86SseFeature */
-#define X86_TSC_HZ 1000000000ull
+#define X86_TSC_HZ 1000000000ull /* if nobody says otherwise */
+#define X86_TSC_HZ_MIN 1000000ull
+#define X86_TSC_HZ_MAX 100000000000ull
 bool x86_model_apply(X86Cpu *c, const char *name, GError **error);
 const char *const *x86_model_list(void);
 char *x86_model_describe(const char *name);

@@ -4,6 +4,8 @@
  * What CPUID shows is what the decoder accepts and what behaves: all read the same words.
  */
 #include "cpu.h"
+#include "core/config.h"
+#include "core/runtime.h"
 
 #define B(n) (1u << (n))
 
@@ -32,7 +34,11 @@ bool x86_model_apply(X86Cpu *c, const char *spec, GError **error)
     c->cpuid.brand = "vmrun interpreter";
     c->cpuid.apic_id = c->ic.index;
     c->cpuid.cpu_count = c->ic.vm->cpu_count;
-    c->cpuid.tsc_hz = X86_TSC_HZ;
+    const char *text = vmr_machine_value_text(c->ic.vm->machine, "machine", "tsc-frequency");
+    guint64 tsc_hz = 0;
+    if (text && !vmr_parse_number(text, &tsc_hz))
+        tsc_hz = 0; /* the table in core/options.c has checked it */
+    c->cpuid.tsc_hz = tsc_hz ? MAX(tsc_hz, X86_TSC_HZ_MIN) : X86_TSC_HZ;
     c->cpuid_1_edx = words[VMR_X86_1_EDX];
     c->cpuid_1_ecx = words[VMR_X86_1_ECX];
     c->cpuid_7_ebx = words[VMR_X86_7_EBX];

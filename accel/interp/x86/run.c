@@ -445,6 +445,7 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
     s->efer = c->efer;
     memcpy(s->dr, c->dr, sizeof s->dr);
     s->tsc = x86_tsc(c);
+    s->tsc_hz = c->cpuid.tsc_hz;
     s->nmi_blocked = c->nmi_blocked;
     s->nmi_pending = c->nmi_pending;
     s->sti_shadow = c->inhibit ? c->ss_shadow ? 2 : 1 : 0;
@@ -473,6 +474,10 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     X86Cpu *c = of(cpu);
     if (s->size != sizeof *s || s->msr_count > G_N_ELEMENTS(s->msr)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state is of another version");
+        return false;
+    }
+    if (s->tsc_hz && (s->tsc_hz < X86_TSC_HZ_MIN || s->tsc_hz > X86_TSC_HZ_MAX)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state's TSC frequency is impossible");
         return false;
     }
     if (!x86_xrstor(&c->fpu, s->xsave, 7, 0x207, true, true)) {
@@ -513,7 +518,9 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     x86_debug_update(c);
     if (x86_pae_paging(c))
         x86_pdptes_load(c, c->cr3, false);
-    c->tsc_offset += (int64_t)(s->tsc - x86_tsc(c));
+    if (s->tsc_hz)
+        c->cpuid.tsc_hz = s->tsc_hz;
+    c->tsc_offset = (int64_t)((uint64_t)c->tsc_offset + (s->tsc - x86_tsc(c)));
     c->nmi_blocked = s->nmi_blocked;
     c->nmi_pending = s->nmi_pending;
     c->inhibit = s->sti_shadow;
@@ -546,7 +553,7 @@ static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
     return true;
 }
 
-static uint64_t if_tsc_hz(VmrCpu *cpu) { return X86_TSC_HZ; }
+static uint64_t if_tsc_hz(VmrCpu *cpu) { return of(cpu)->cpuid.tsc_hz; }
 static uint64_t if_tsc_now(VmrCpu *cpu) { return x86_tsc(of(cpu)); }
 
 static const VmrX86CpuInterface cpu_interface_table = {

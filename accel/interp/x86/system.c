@@ -635,8 +635,10 @@ bool x86_h_wrmsr(X86Cpu *c, const InterpOp *op)
 
 uint64_t x86_tsc(X86Cpu *c)
 {
-    /* X86_TSC_HZ is 1 GHz: a tick is a nanosecond of guest-virtual time */
-    return (uint64_t)(vmr_machine_time(c->ic.vm->machine) + c->tsc_offset);
+    int64_t ns = vmr_machine_time(c->ic.vm->machine);
+    if (c->cpuid.tsc_hz != X86_TSC_HZ) /* 1 GHz: a tick is a nanosecond of guest-virtual time */
+        ns = (int64_t)((__int128)ns * (int64_t)c->cpuid.tsc_hz / 1000000000);
+    return (uint64_t)ns + (uint64_t)c->tsc_offset;
 }
 
 bool x86_h_rdtsc(X86Cpu *c, const InterpOp *op)

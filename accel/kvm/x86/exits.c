@@ -29,11 +29,11 @@ bool kvm_x86_msr_filter(KvmVm *vm, GError **error)
         {MSR_TSC_DEADLINE, 1, KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE},
     };
     struct kvm_msr_filter f = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
-    for (unsigned i = 0; i < G_N_ELEMENTS(ours); i++) {
-        f.ranges[i].flags = ours[i].how;
-        f.ranges[i].nmsrs = ours[i].count;
-        f.ranges[i].base = ours[i].base;
-        f.ranges[i].bitmap = (uint8_t *)&none;
+    for (unsigned i = 0, n = 0; i < G_N_ELEMENTS(ours); i++) {
+        if (vm->arch->split && (ours[i].base == MSR_APIC_BASE || ours[i].base == MSR_TSC_DEADLINE))
+            continue;
+        f.ranges[n++] = (struct kvm_msr_filter_range){.flags = ours[i].how, .nmsrs = ours[i].count,
+                                                      .base = ours[i].base, .bitmap = (uint8_t *)&none};
     }
     struct kvm_enable_cap cap = {
         .cap = KVM_CAP_X86_USER_SPACE_MSR,
@@ -55,7 +55,7 @@ static bool is_lapic_msr(uint32_t msr)
 static bool msr_read(X86Cpu *c, uint32_t msr, uint64_t *value)
 {
     if (is_lapic_msr(msr)) {
-        if (!c->lapic_ops)
+        if (!c->lapic_ops || x86_vm(c)->split)
             return false;
         vmr_domain_lock(c->intc->handle->domain);
         bool ok = c->lapic_ops->read_msr(c->intc, c->k.index, msr, value);
@@ -72,7 +72,7 @@ static bool msr_read(X86Cpu *c, uint32_t msr, uint64_t *value)
 static bool msr_write(X86Cpu *c, uint32_t msr, uint64_t value)
 {
     if (is_lapic_msr(msr)) {
-        if (!c->lapic_ops)
+        if (!c->lapic_ops || x86_vm(c)->split)
             return false;
         vmr_domain_lock(c->intc->handle->domain);
         bool ok = c->lapic_ops->write_msr(c->intc, c->k.index, msr, value);

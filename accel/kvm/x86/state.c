@@ -103,6 +103,17 @@ static void events_get(const struct kvm_vcpu_events *e, VmrX86State *s)
     }
 }
 
+/* Only a KVM with local APICs knows other states than running. */
+static uint32_t mp_state_get(X86Cpu *c)
+{
+    struct kvm_mp_state mp = {0};
+    if (!x86_vm(c)->split)
+        return c->wait_sipi ? 2 : c->halted ? 1 : 0;
+    if (kvm_ioctl(c->k.fd, KVM_GET_MP_STATE, &mp) < 0 || mp.mp_state == KVM_MP_STATE_RUNNABLE)
+        return 0;
+    return mp.mp_state == KVM_MP_STATE_HALTED ? 1 : 2;
+}
+
 void kvm_x86_get_state(X86Cpu *c, VmrX86State *s)
 {
     int fd = c->k.fd;
@@ -121,7 +132,7 @@ void kvm_x86_get_state(X86Cpu *c, VmrX86State *s)
                      g_strerror(errno));
     memset(s, 0, sizeof *s);
     s->size = sizeof *s;
-    s->mp_state = c->wait_sipi ? 2 : c->halted ? 1 : 0;
+    s->mp_state = mp_state_get(c);
     for (unsigned i = 0; i < 16; i++)
         s->gpr[i] = *gpr(&regs, i);
     s->rip = regs.rip;
@@ -146,6 +157,7 @@ void kvm_x86_get_state(X86Cpu *c, VmrX86State *s)
     s->dr[6] = debug.dr6;
     s->dr[7] = debug.dr7;
     s->tsc = kvm_x86_tsc(c);
+    s->tsc_hz = x86_vm(c)->tsc_hz;
     events_get(&events, s);
     struct kvm_msrs *list = x86_vm(c)->msrs;
     size_t bytes = sizeof *list + list->nmsrs * sizeof list->entries[0];
@@ -179,7 +191,8 @@ static bool sregs_set(X86Cpu *c, const VmrX86State *s, GError **error)
         .gdt = {.base = s->gdt_base, .limit = s->gdt_limit},
         .idt = {.base = s->idt_base, .limit = s->idt_limit},
         .cr0 = s->cr0 | CR0_ET, .cr2 = s->cr2, .cr3 = s->cr3, .cr4 = s->cr4, .cr8 = c->cr8,
-        .efer = s->efer, .apic_base = APIC_BASE | (c->k.index ? 0 : 0x100),
+        .efer = s->efer,
+        .apic_base = x86_vm(c)->split ? kvm_x86_apic_base(c) : APIC_BASE | (c->k.index ? 0 : 0x100),
     };
     /* Intel's VM entry wants a busy TSS, even where there is none. */
     if (!r.tr.present || r.tr.unusable || (r.tr.type != 11 && r.tr.type != 3)) {
@@ -249,6 +262,15 @@ bool kvm_x86_set_state(X86Cpu *c, const VmrX86State *s, GError **error)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the CPU state is of another version");
         return false;
     }
+    uint64_t hz = x86_vm(c)->tsc_hz;
+    /* Guests tell a clock that is off by more than 500 ppm from another frequency. */
+    if (s->tsc_hz && MAX(s->tsc_hz, hz) - MIN(s->tsc_hz, hz) > hz / 2000) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "the guest's TSC counts at %" G_GUINT64_FORMAT " Hz and this KVM's at %"
+                    G_GUINT64_FORMAT ": start it with [machine] tsc-frequency = %" G_GUINT64_FORMAT,
+                    s->tsc_hz, hz, hz);
+        return false;
+    }
     struct kvm_regs regs = {.rip = s->rip, .rflags = s->rflags | 2};
     for (unsigned i = 0; i < 16; i++)
         *gpr(&regs, i) = s->gpr[i];
@@ -264,8 +286,16 @@ bool kvm_x86_set_state(X86Cpu *c, const VmrX86State *s, GError **error)
               events_set(c, s, error) && set(c, KVM_SET_DEBUGREGS, &debug, "KVM_SET_DEBUGREGS", error);
     if (!ok)
         return false;
-    c->wait_sipi = s->mp_state == 2;
-    c->halted = s->mp_state == 1;
+    if (x86_vm(c)->split) {
+        struct kvm_mp_state mp = {.mp_state = s->mp_state == 2   ? KVM_MP_STATE_UNINITIALIZED
+                                              : s->mp_state == 1 ? KVM_MP_STATE_HALTED
+                                                                 : KVM_MP_STATE_RUNNABLE};
+        if (!kvm_x86_lapic_push(c, error) || !set(c, KVM_SET_MP_STATE, &mp, "KVM_SET_MP_STATE", error))
+            return false;
+    } else {
+        c->wait_sipi = s->mp_state == 2;
+        c->halted = s->mp_state == 1;
+    }
     c->cr8_stale = true;
     c->k.run->if_flag = regs.rflags >> 9 & 1;
     c->k.run->ready_for_interrupt_injection = 0;

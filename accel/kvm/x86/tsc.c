@@ -17,7 +17,7 @@
 #include <time.h>
 #include <x86intrin.h>
 
-enum { MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3b };
+enum { MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3b, MSR_TSC_DEADLINE = 0x6e0 };
 
 static int64_t monotonic(void)
 {
@@ -88,12 +88,17 @@ void kvm_x86_tsc_resume(X86Cpu *c)
     }
     int64_t host_tsc0 = vm->host_tsc0;
     g_mutex_unlock(&vm->tsc_lock);
+    bool moved = c->tsc_frozen || c->clock_base;
     if (c->tsc_frozen)
         set_offset(c, (int64_t)c->tsc_value - host_tsc0 - ticks(c, c->tsc_time));
     else if (c->clock_base)
         set_offset(c, atomic_load(&c->tsc_offset) - ticks(c, base - c->clock_base));
     c->tsc_frozen = false;
     c->clock_base = base;
+    /* KVM's own timer is for a moment of the host's TSC: have it reckon again. */
+    uint64_t deadline;
+    if (moved && vm->split && kvm_x86_msr_get(c, MSR_TSC_DEADLINE, &deadline) && deadline)
+        kvm_x86_msr_set(c, MSR_TSC_DEADLINE, deadline);
 }
 
 void kvm_x86_tsc_write(X86Cpu *c, uint64_t value)

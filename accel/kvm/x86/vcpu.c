@@ -58,7 +58,7 @@ static void inject(X86Cpu *c)
 static void cr8_to_kvm(X86Cpu *c)
 {
     c->cr8_stale = false;
-    if (!c->lapic_ops)
+    if (!c->lapic_ops || x86_vm(c)->split)
         return;
     vmr_domain_lock(c->intc->handle->domain);
     c->cr8 = c->lapic_ops->get_cr8(c->intc, c->k.index) & 15;
@@ -69,7 +69,7 @@ static void cr8_to_kvm(X86Cpu *c)
 static void cr8_from_kvm(X86Cpu *c)
 {
     c->cr8 = c->k.run->cr8;
-    if (!c->lapic_ops)
+    if (!c->lapic_ops || x86_vm(c)->split)
         return;
     vmr_domain_lock(c->intc->handle->domain);
     c->lapic_ops->set_cr8(c->intc, c->k.index, c->cr8 & 15);
@@ -136,6 +136,9 @@ static int enter(X86Cpu *c, bool finish)
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_INTR:
     case KVM_EXIT_SET_TPR:
+        return GO_ON;
+    case KVM_EXIT_IOAPIC_EOI:
+        kvm_x86_eoi(c, run->eoi.vector);
         return GO_ON;
     case KVM_EXIT_SHUTDOWN:
         return VMR_EXIT_SHUTDOWN;
@@ -247,7 +250,12 @@ static void if_sipi(VmrCpu *cpu, uint8_t vector)
     signal_event(cpu, EV_SIPI);
 }
 
-static void if_get_state(VmrCpu *cpu, VmrX86State *s) { kvm_x86_get_state(of(cpu), s); }
+static void if_get_state(VmrCpu *cpu, VmrX86State *s)
+{
+    if (x86_vm(of(cpu))->split)
+        kvm_x86_lapic_pull(of(cpu));
+    kvm_x86_get_state(of(cpu), s);
+}
 
 static bool if_set_state(VmrCpu *cpu, const VmrX86State *s, GError **error)
 {
@@ -274,6 +282,7 @@ bool kvm_arch_vm_init(KvmVm *vm, GError **error)
 {
     vm->arch = g_new0(KvmArchVm, 1);
     g_mutex_init(&vm->arch->tsc_lock);
+    g_mutex_init(&vm->arch->routes_lock);
     /* Three pages and one page that Intel's KVM needs, where a PC has nothing. */
     uint64_t identity = 0xfeffc000;
     if (kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
@@ -293,12 +302,14 @@ bool kvm_arch_vm_init(KvmVm *vm, GError **error)
         if (e != E2BIG || n > 4096)
             return kvm_failed(error, "KVM_GET_SUPPORTED_CPUID");
     }
-    return kvm_x86_msr_filter(vm, error);
+    return kvm_x86_split_init(vm, error) && kvm_x86_msr_filter(vm, error);
 }
 
 void kvm_arch_vm_clear(KvmVm *vm)
 {
     if (vm->arch) {
+        kvm_x86_split_clear(vm);
+        g_mutex_clear(&vm->arch->routes_lock);
         g_mutex_clear(&vm->arch->tsc_lock);
         g_free(vm->arch->supported);
         g_free(vm->arch->msrs);

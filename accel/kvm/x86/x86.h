@@ -9,6 +9,8 @@
 
 #include <vmrun/x86.h>
 
+enum { KVM_X86_ROUTES = 24 };
+
 typedef struct KvmArchVm {
     struct kvm_cpuid2 *supported;
     uint64_t tsc_hz;
@@ -16,6 +18,10 @@ typedef struct KvmArchVm {
     GMutex tsc_lock;       /* of these two: */
     int64_t clock_base;    /* host time of virtual time 0, since the machine last went on */
     int64_t host_tsc0;     /* the host's TSC then */
+    const VmrX86LapicOffloadInterface *split; /* KVM has the local APICs; NULL: the device has */
+    GMutex routes_lock;    /* of these: level-triggered messages, so that KVM tells of their EOI */
+    struct kvm_msi routes[KVM_X86_ROUTES];
+    unsigned route_count, route_next;
     struct kvm_msrs *msrs; /* those of vmr_x86_state_msrs that this KVM has */
     bool missing_told, smi_told; /* log once */
 } KvmArchVm;
@@ -50,6 +56,17 @@ typedef struct X86Cpu {
 } X86Cpu;
 
 static inline KvmArchVm *x86_vm(X86Cpu *c) { return c->k.vm->arch; }
+
+/* ---- split.c --------------------------------------------------------------------------------- */
+
+/* If the machine file says irqchip = split. */
+bool kvm_x86_split_init(KvmVm *vm, GError **error);
+void kvm_x86_split_clear(KvmVm *vm);
+/* KVM's local APIC from the device, and back; the vCPU is stopped. */
+bool kvm_x86_lapic_push(X86Cpu *c, GError **error);
+void kvm_x86_lapic_pull(X86Cpu *c);
+uint64_t kvm_x86_apic_base(X86Cpu *c); /* the device's */
+void kvm_x86_eoi(X86Cpu *c, uint8_t vector);
 
 /* ---- cpuid.c --------------------------------------------------------------------------------- */
 

@@ -45,6 +45,29 @@ typedef struct VmrX86LapicInterface {
                              VmrDevice *listener);
 } VmrX86LapicInterface;
 
+/*
+ * Offered by the local APIC beside VMR_X86_LAPIC: an accelerator that has local APICs of its own
+ * does their work.  The state stays this device's schema: the accelerator asks for it before
+ * the vCPUs run and gives it back when they have stopped.  Its VMR_X86_INTC is then the 8259's
+ * alone: the INTR pin of CPU 0 says that the 8259 wants an interrupt.  [io]
+ */
+#define VMR_X86_LAPIC_OFFLOAD "vmr.x86-lapic-offload/1"
+typedef struct VmrX86LapicRegisters {
+    uint32_t reg[64]; /* by MMIO offset >> 4, as in xAPIC mode; the ID in bits 31:24 in any mode */
+    uint64_t apic_base, tsc_deadline; /* MSRs 0x1b, 0x6e0 */
+} VmrX86LapicRegisters;
+
+typedef struct VmrX86LapicOffloadInterface {
+    uint32_t size;
+    /* Messages go to `send` from now on, [any]; NULL: the device is itself again.  */
+    void (*take)(VmrDevice *dev, void (*send)(void *opaque, uint64_t address, uint32_t data),
+                 void *opaque);
+    void (*get)(VmrDevice *dev, unsigned cpu, VmrX86LapicRegisters *registers);
+    void (*set)(VmrDevice *dev, unsigned cpu, const VmrX86LapicRegisters *registers);
+    /* The guest has ended a level-triggered interrupt: tell the listeners. */
+    void (*eoi)(VmrDevice *dev, uint8_t vector);
+} VmrX86LapicOffloadInterface;
+
 /* ---- what a vCPU offers ----------------------------------------------- */
 
 /* Segment register with its hidden part, as VMX and KVM name it. */
@@ -86,6 +109,7 @@ typedef struct VmrX86State {
     uint32_t msr_count;
     VmrX86Msr msr[64];      /* all others that the CPU model has */
     uint8_t xsave[4096];    /* standard (non-compacted) XSAVE format */
+    uint64_t tsc_hz;        /* at which the guest's TSC counts; 0: as the vCPU has it */
 } VmrX86State;
 
 #define VMR_X86_CPU "vmr.x86-cpu/1"
