@@ -264,4 +264,15 @@ INTERP_RAM_TYPE(16)
 INTERP_RAM_TYPE(32)
 INTERP_RAM_TYPE(64)
 
+/* 16 bytes, in halves at worst: one piece, so that a load of them is not held up by two stores. */
+typedef uint64_t __attribute__((vector_size(16), aligned(1), may_alias)) InterpRam128;
+INTERP_RAM_ACCESS void interp_ram_ld128(void *to, const void *p)
+{
+    *(InterpRam128 *)to = *(const volatile InterpRam128 *)p;
+}
+INTERP_RAM_ACCESS void interp_ram_st128(void *p, const void *from)
+{
+    *(volatile InterpRam128 *)p = *(const InterpRam128 *)from;
+}
+
 #endif

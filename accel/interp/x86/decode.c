@@ -575,6 +575,65 @@ static bool fp_off(Decoder *d, bool x87)
     return false;
 }
 
+/* The op for an SSE instruction that has a fast form (exec-sse.inc), or the general one. */
+static unsigned sse_fast(const Decoder *d, unsigned prefix, uint8_t opcode, const X86SseInsn *insn)
+{
+    enum { NP = 0, P66 = 0x100, F3 = 0x200, F2 = 0x300 };
+    bool mem = d->mod != 3, wide = d->rex & 8, store = insn->flags & X86_SSE_STORE;
+    unsigned general = !mem ? OP_SSE_RR : store ? OP_SSE_MR : OP_SSE_RM;
+    if (insn->flags & X86_SSE_MMX)
+        return general;
+#define FORM(name) return mem ? OP_SSE_##name##_RM : OP_SSE_##name##_RR
+#define FOUR(code, name)                                                                           \
+    case NP | (code): FORM(name##PS);                                                              \
+    case P66 | (code): FORM(name##PD);                                                             \
+    case F3 | (code): FORM(name##SS);                                                              \
+    case F2 | (code): FORM(name##SD);
+    switch (prefix << 8 | opcode) {
+    case NP | 0x10: case P66 | 0x10: case NP | 0x28: case P66 | 0x28: case P66 | 0x6f: case F3 | 0x6f:
+        return mem ? OP_SSE_LD128 : OP_SSE_MOV_RR;
+    case F2 | 0xf0:
+        return mem ? OP_SSE_LD128 : general;
+    case NP | 0x11: case P66 | 0x11: case NP | 0x29: case P66 | 0x29: case P66 | 0x7f: case F3 | 0x7f:
+    case NP | 0x2b: case P66 | 0x2b: case P66 | 0xe7:
+        return mem ? OP_SSE_ST128 : general;
+    case F3 | 0x10: return mem ? OP_SSE_LD32 : OP_SSE_MOVSS_RR;
+    case F2 | 0x10: return mem ? OP_SSE_LD64 : OP_SSE_MOVSD_RR;
+    case F3 | 0x11: return mem ? OP_SSE_ST32 : general;
+    case F2 | 0x11: return mem ? OP_SSE_ST64 : general;
+    case F3 | 0x7e: return mem ? OP_SSE_LD64 : OP_SSE_MOVQ_RR;
+    case P66 | 0xd6: return mem ? OP_SSE_ST64 : general;
+    case NP | 0x12: case P66 | 0x12: return mem ? OP_SSE_LDL : general;
+    case NP | 0x13: case P66 | 0x13: return mem ? OP_SSE_ST64 : general;
+    case NP | 0x16: case P66 | 0x16: return mem ? OP_SSE_LDH : general;
+    case NP | 0x17: case P66 | 0x17: return mem ? OP_SSE_STH : general;
+    case P66 | 0x6e: return mem ? (wide ? OP_SSE_LD64 : OP_SSE_LD32) : wide ? OP_SSE_FROM64 : OP_SSE_FROM32;
+    case P66 | 0x7e: return mem ? (wide ? OP_SSE_ST64 : OP_SSE_ST32) : wide ? OP_SSE_TO64 : OP_SSE_TO32;
+    case NP | 0x54: case P66 | 0x54: case P66 | 0xdb: if (!mem) return OP_SSE_AND_RR; break;
+    case NP | 0x55: case P66 | 0x55: case P66 | 0xdf: if (!mem) return OP_SSE_ANDN_RR; break;
+    case NP | 0x56: case P66 | 0x56: case P66 | 0xeb: if (!mem) return OP_SSE_OR_RR; break;
+    case NP | 0x57: case P66 | 0x57: case P66 | 0xef: if (!mem) return OP_SSE_XOR_RR; break;
+    FOUR(0x58, ADD)
+    FOUR(0x59, MUL)
+    FOUR(0x5c, SUB)
+    case F3 | 0x5e: FORM(DIVSS);
+    case F2 | 0x5e: FORM(DIVSD);
+    case F2 | 0x51: return mem ? general : OP_SSE_SQRTSD_RR;
+    case NP | 0x2e: case NP | 0x2f: FORM(COMISS);
+    case P66 | 0x2e: case P66 | 0x2f: FORM(COMISD);
+    case F2 | 0x2a: return mem || wide ? general : OP_SSE_CVTSI2SD_RR;
+    case F2 | 0x2c: return mem || wide ? general : OP_SSE_CVTTSD2SI_RR;
+    case F3 | 0x5a: return mem ? general : OP_SSE_CVTSS2SD_RR;
+    case F2 | 0x5a: return mem ? general : OP_SSE_CVTSD2SS_RR;
+    }
+#undef FOUR
+#undef FORM
+    if (!store && insn->reg == X86_OPK_XMM && insn->rm == X86_OPK_XMM && (!mem || insn->mem_size == 16) &&
+        !(insn->flags & (X86_SSE_EFLAGS | X86_SSE_PCMPSTR | X86_SSE_RES_CX | X86_SSE_FP)))
+        return mem ? OP_SSE_PLAIN_RM : OP_SSE_PLAIN_RR;
+    return general;
+}
+
 /* An instruction of the vector library; false: there is none. */
 static bool sse(Decoder *d, unsigned map, uint8_t opcode)
 {
@@ -618,6 +677,8 @@ static bool sse(Decoder *d, unsigned map, uint8_t opcode)
         operand(d, bytes, store);
         op = emit_mem(d, store ? OP_SSE_MR : OP_SSE_RM, reg, d->rm);
     }
+    if (map == 0)
+        op->code = (uint16_t)sse_fast(d, prefix, opcode, insn);
     op->fn = (void *)insn;
     op->x = imm;
     return true;

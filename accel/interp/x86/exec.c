@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "helpers.h"
 #include "ops.h"
+#include "sse-fast.h"
 
 #define R64(o) (*(uint64_t *)((char *)r + (o)))
 #define R32(o) (*(uint32_t *)((char *)r + (o)))
@@ -701,6 +702,7 @@ dispatch:
         NEXT();
     }
     OP(SSE_RR)
+    sse_rr:
     {
         const X86SseInsn *insn = op->fn;
         c->insn_pc = INSN_PC();
@@ -709,6 +711,7 @@ dispatch:
         NEXT();
     }
     OP(SSE_RM)
+    sse_rm:
     {
         const X86SseInsn *insn = op->fn;
         X86Xmm m;
@@ -743,6 +746,7 @@ dispatch:
         NEXT();
     }
     OP(SSE_MR)
+    sse_mr:
     {
         const X86SseInsn *insn = op->fn;
         X86Xmm m;
@@ -787,6 +791,8 @@ dispatch:
         STORED();
         NEXT();
     }
+
+#include "exec-sse.inc"
 
     OP(JMP)
     {

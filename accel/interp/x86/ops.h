@@ -20,6 +20,22 @@
     OPS_SIZE(X, n##_RRQ) OPS_SIZE(X, n##_RIQ)
 #define OPS_FUSED(X, n) OPS_COND(X, n##8) OPS_COND(X, n##16) OPS_COND(X, n##32) OPS_COND(X, n##64)
 
+/* The operands of SSE_RR, SSE_RM and SSE_MR, to which these fall back: exec-sse.inc. */
+#define OPS_SSE_ARITH(X, n)                                                                        \
+    X(SSE_##n##SS_RR) X(SSE_##n##SS_RM) X(SSE_##n##SD_RR) X(SSE_##n##SD_RM)
+#define OPS_SSE_PACKED(X, n)                                                                       \
+    X(SSE_##n##PS_RR) X(SSE_##n##PS_RM) X(SSE_##n##PD_RR) X(SSE_##n##PD_RM)
+#define OPS_SSE_FAST(X)                                                                            \
+    X(SSE_PLAIN_RR) X(SSE_PLAIN_RM) X(SSE_MOV_RR) X(SSE_MOVQ_RR) X(SSE_MOVSS_RR) X(SSE_MOVSD_RR)   \
+    X(SSE_LD32) X(SSE_LD64) X(SSE_LD128) X(SSE_LDL) X(SSE_LDH)                                     \
+    X(SSE_ST32) X(SSE_ST64) X(SSE_ST128) X(SSE_STH)                                                \
+    X(SSE_FROM32) X(SSE_FROM64) X(SSE_TO32) X(SSE_TO64)                                            \
+    X(SSE_XOR_RR) X(SSE_AND_RR) X(SSE_OR_RR) X(SSE_ANDN_RR)                                        \
+    OPS_SSE_ARITH(X, ADD) OPS_SSE_ARITH(X, SUB) OPS_SSE_ARITH(X, MUL) OPS_SSE_ARITH(X, DIV)        \
+    OPS_SSE_PACKED(X, ADD) OPS_SSE_PACKED(X, SUB) OPS_SSE_PACKED(X, MUL)                           \
+    X(SSE_SQRTSD_RR) X(SSE_COMISS_RR) X(SSE_COMISS_RM) X(SSE_COMISD_RR) X(SSE_COMISD_RM)           \
+    X(SSE_CVTSI2SD_RR) X(SSE_CVTTSD2SI_RR) X(SSE_CVTSS2SD_RR) X(SSE_CVTSD2SS_RR)
+
 #define X86_OPS(X)                                                                                 \
     X(DEAD) /* the block was invalidated: look again */                                            \
     X(END)  /* fall out of the block to the next one */                                            \
@@ -49,7 +65,7 @@
     X(PUSH64_R) X(PUSH64_I) X(POP64_R) X(PUSH32_R) X(PUSH32_I) X(POP32_R)                          \
     X(LEAVE64)                                                                                     \
     X(HELPER) X(HELPER_END)                                                                        \
-    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR) X(AVX)                                                     \
+    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR) X(AVX) OPS_SSE_FAST(X)                                   \
     X(JMP) X(JMP_R) X(CALL64) X(CALL64_R) X(CALL32) X(CALL32_R) X(RET64) X(RET32)                  \
     OPS_COND(X, JCC)                                                                               \
     OPS_FUSED(X, CMPJ_RR) OPS_FUSED(X, CMPJ_RI) OPS_FUSED(X, TESTJ_RR)
