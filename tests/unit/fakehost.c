@@ -3,7 +3,7 @@
  *
  * Single-threaded and deterministic.  Nothing here is shared with the core, so
  * that a mistake in one of the two shows as a difference.
- * Left out: watches never become ready; nets.
+ * Left out: watches never become ready.
  */
 #include "fakehost.h"
 
@@ -84,6 +84,16 @@ struct VmrDrive {
     unsigned submitted, in_flight;
 };
 
+struct VmrNet {
+    VmrDevice *dev;
+    const VmrNetHandler *handler;
+    uint32_t offers, wanted;
+    unsigned sent;
+    GByteArray *last, *waiting;
+    VmrNetFrame last_frame, waiting_frame;
+    bool full, owes_writable, waits;
+};
+
 struct VmrDisplay {
     VmrDevice *dev;
     const VmrDisplaySource *source;
@@ -122,7 +132,7 @@ struct FakeHost {
     uint8_t *ram;
     size_t ram_size;
     GArray *ranges;
-    GPtrArray *devs, *timers, *chardevs, *drives, *displays, *modules;
+    GPtrArray *devs, *timers, *chardevs, *drives, *nets, *displays, *modules;
     GQueue works;
     FakeVcpu *cpus;
     unsigned cpu_count;
@@ -547,6 +557,111 @@ void fake_drive_fail(VmrDevice *dev, const char *property, int error)
 unsigned fake_drive_requests(VmrDevice *dev, const char *property)
 {
     return find_drive(dev, property)->submitted;
+}
+
+/* ---- nets ---- */
+
+static bool host_net_attach(VmrDevice *dev, VmrNet *n, const VmrNetHandler *handler,
+                            VmrNetInfo *info, GError **error)
+{
+    g_assert_true(n->dev == dev);
+    n->handler = handler;
+    if (!handler)
+        return true;
+    VmrNetInfo all = {.size = MIN(info->size, sizeof(all)), .takes = n->offers,
+                      .gives = n->offers, .link = true, .name = "fake"};
+    memcpy(info, &all, all.size);
+    return true;
+}
+
+static void host_net_offloads(VmrDevice *dev, VmrNet *n, uint32_t wanted)
+{
+    g_assert_cmpuint(wanted & ~n->offers, ==, 0);
+    n->wanted = wanted;
+}
+
+static void gather_frame(GByteArray *to, const VmrNetFrame *frame)
+{
+    g_byte_array_set_size(to, 0);
+    for (unsigned i = 0; i < frame->buffer_count; i++)
+        g_byte_array_append(to, frame->buffers[i].base, frame->buffers[i].len);
+}
+
+static bool host_net_send(VmrDevice *dev, VmrNet *n, const VmrNetFrame *frame)
+{
+    g_assert_true(n->dev == dev && n->handler);
+    n->owes_writable = n->full;
+    if (n->full)
+        return false;
+    gather_frame(n->last, frame);
+    g_assert_cmpuint(n->last->len, <=, VMR_NET_FRAME_MAX);
+    n->last_frame = *frame;
+    n->last_frame.buffers = NULL;
+    n->sent++;
+    return true;
+}
+
+static void host_net_accept(VmrDevice *dev, VmrNet *n)
+{
+    if (!n->waits)
+        return;
+    VmrBuffer whole = {n->waiting->data, n->waiting->len};
+    n->waiting_frame.buffers = &whole;
+    n->waiting_frame.buffer_count = 1;
+    n->waits = !n->handler->receive(dev, &n->waiting_frame);
+}
+
+static VmrNet *find_net(VmrDevice *dev)
+{
+    const GPtrArray *all = fake(dev)->host->nets;
+    for (unsigned i = 0; i < all->len; i++)
+        if (((VmrNet *)all->pdata[i])->dev == dev)
+            return all->pdata[i];
+    g_error("fakehost: %s has no net", dev->name);
+}
+
+bool fake_net_input(VmrDevice *dev, const VmrNetFrame *frame)
+{
+    VmrNet *n = find_net(dev);
+    if (n->handler->receive(dev, frame))
+        return true;
+    gather_frame(n->waiting, frame);
+    n->waiting_frame = *frame;
+    n->waits = true;
+    return false;
+}
+
+unsigned fake_net_sent(VmrDevice *dev)
+{
+    return find_net(dev)->sent;
+}
+
+const GByteArray *fake_net_last(VmrDevice *dev, VmrNetFrame *frame)
+{
+    VmrNet *n = find_net(dev);
+    if (frame)
+        *frame = n->last_frame;
+    return n->last;
+}
+
+uint32_t fake_net_offloads(VmrDevice *dev)
+{
+    return find_net(dev)->wanted;
+}
+
+void fake_net_room(VmrDevice *dev, bool room)
+{
+    VmrNet *n = find_net(dev);
+    n->full = !room;
+    if (room && n->owes_writable) {
+        n->owes_writable = false;
+        n->handler->writable(dev);
+    }
+}
+
+const VmrNetHandler *fake_net_handler(VmrDevice *dev)
+{
+    return find_net(dev)->handler;
 }
 
 static void host_display_attach(VmrDevice *dev, VmrDisplay *d, const VmrDisplaySource *source)
@@ -1066,6 +1181,17 @@ static bool set_property(FakeDev *f, const VmrProperty *p, const char *text, GEr
     }
     case VMR_PROP_DRIVE:
         return set_drive(f, p, text, error);
+    case VMR_PROP_NET: {
+        VmrNet *net = g_new0(VmrNet, 1);
+        net->dev = f->dev;
+        net->last = g_byte_array_new();
+        net->waiting = g_byte_array_new();
+        if (g_str_has_suffix(text, ":offloads"))
+            net->offers = VMR_NET_CHECKSUM | VMR_NET_TCP4 | VMR_NET_TCP6 | VMR_NET_ECN;
+        g_ptr_array_add(f->host->nets, net);
+        *(VmrNet **)at = net;
+        return true;
+    }
     case VMR_PROP_DISPLAY: {
         VmrDisplay *d = g_new0(VmrDisplay, 1);
         d->dev = f->dev;
@@ -1610,6 +1736,10 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
         .drive_attach = host_drive_attach,
         .drive_submit = host_drive_submit,
         .drive_drain = host_drive_drain,
+        .net_attach = host_net_attach,
+        .net_offloads = host_net_offloads,
+        .net_send = host_net_send,
+        .net_accept = host_net_accept,
         .display_attach = host_display_attach,
         .request = host_request,
         .cpu_count = host_cpu_count,
@@ -1634,6 +1764,7 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
     h->timers = g_ptr_array_new();
     h->chardevs = g_ptr_array_new();
     h->drives = g_ptr_array_new();
+    h->nets = g_ptr_array_new();
     h->displays = g_ptr_array_new_with_free_func(g_free);
     h->modules = g_ptr_array_new();
     g_queue_init(&h->works);
@@ -1680,6 +1811,13 @@ void fake_host_free(FakeHost *h)
         g_free(d);
     }
     g_ptr_array_free(h->drives, TRUE);
+    for (unsigned i = 0; i < h->nets->len; i++) {
+        VmrNet *n = h->nets->pdata[i];
+        g_byte_array_unref(n->last);
+        g_byte_array_unref(n->waiting);
+        g_free(n);
+    }
+    g_ptr_array_free(h->nets, TRUE);
     g_ptr_array_free(h->displays, TRUE);
     g_ptr_array_free(h->modules, TRUE);
     g_array_free(h->ranges, TRUE);

@@ -74,6 +74,16 @@ uint8_t *fake_drive_data(VmrDevice *dev, const char *property);
 void fake_drive_fail(VmrDevice *dev, const char *property, int error); /* from now on; 0: no more */
 unsigned fake_drive_requests(VmrDevice *dev, const char *property);    /* so far */
 
+/* Net: a property of type NET given as key=fake, or fake:offloads (it takes and gives all of them),
+   records what is sent.  fake_net_input() delivers: false: the device had no room, and gets it
+   at its next vmr_net_accept(). */
+bool fake_net_input(VmrDevice *dev, const VmrNetFrame *frame);
+unsigned fake_net_sent(VmrDevice *dev);               /* frames so far */
+const GByteArray *fake_net_last(VmrDevice *dev, VmrNetFrame *frame); /* the last one; may be NULL */
+uint32_t fake_net_offloads(VmrDevice *dev);           /* what the device has asked for */
+void fake_net_room(VmrDevice *dev, bool room);        /* does sending work? */
+const VmrNetHandler *fake_net_handler(VmrDevice *dev);
+
 /* Display: what a device shows whose property of type DISPLAY was given as key=fake. */
 const VmrDisplaySource *fake_display(VmrDevice *dev);
 
