@@ -390,15 +390,27 @@ static void set_gate(Pit *p, unsigned c, bool gate)
 
 /* ---- glue ---- */
 
+/* The host's timer may be late: an edge that is due comes before what the guest does now. */
+static void settle(Pit *p)
+{
+    int64_t due;
+    if (vmr_timer_pending(&p->dev, p->timer, &due) && due <= vmr_clock_now(&p->dev, VMR_CLOCK_VIRTUAL)) {
+        vmr_timer_cancel(&p->dev, p->timer);
+        timer_fired(&p->dev);
+    }
+}
+
 static uint64_t regs_read(VmrDevice *dev, uint64_t offset, unsigned size)
 {
     Pit *p = (Pit *)dev;
+    settle(p);
     return offset < COUNTERS ? read_counter(p, offset) : 0xff;
 }
 
 static void regs_write(VmrDevice *dev, uint64_t offset, uint64_t value, unsigned size)
 {
     Pit *p = (Pit *)dev;
+    settle(p);
     if (offset == CONTROL)
         write_control(p, (uint8_t)value);
     else if (offset < COUNTERS)

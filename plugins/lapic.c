@@ -707,6 +707,14 @@ static void timer_expire(Lapic *l, unsigned c, int64_t now)
     lvt_event(l, c, LVT_TIMER);
 }
 
+/* The host's timer may be late: what expired before the guest looks or writes has expired. */
+static void timer_settle(Lapic *l, unsigned c)
+{
+    int64_t now = vmr_clock_now(&l->dev, VMR_CLOCK_VIRTUAL);
+    if (l->timer_next[c] <= now)
+        timer_expire(l, c, now);
+}
+
 static void lapic_timer_fired(VmrDevice *dev)
 {
     Lapic *l = (Lapic *)dev;
@@ -740,6 +748,8 @@ static void tsc_deadline_write(Lapic *l, unsigned c, uint64_t value)
 
 static void lvt_write(Lapic *l, unsigned c, unsigned entry, uint32_t value)
 {
+    if (entry == LVT_TIMER)
+        timer_settle(l, c);
     uint32_t old = l->lvt[c][entry];
 
     value &= lvt_valid[entry] & ~(LVT_STATUS | LVT_REMOTE_IRR);
@@ -819,6 +829,7 @@ static bool register_read(Lapic *l, unsigned c, unsigned reg, uint32_t *value)
         *value = l->initial_count[c];
         return true;
     case REG_CURRENT_COUNT:
+        timer_settle(l, c);
         *value = timer_current_count(l, c);
         return true;
     case REG_DIVIDE:

@@ -160,7 +160,7 @@ typedef struct InterpCpu {
     VmrCpuStats stats;
 } InterpCpu;
 
-#define INTERP_POOL_BYTES (12u << 20)
+#define INTERP_POOL_BYTES (8u << 20)
 #define INTERP_HASH_BITS 14
 
 typedef struct InterpVm {

@@ -96,7 +96,8 @@ static void put_code(uint64_t at, const uint8_t *bytes, unsigned n)
 {
     uint8_t *p = host(at);
     memset(p, 0xf4, CODE_MAX);
-    memcpy(p, bytes, n);
+    if (n)
+        memcpy(p, bytes, n);
     interp_code_written(&*cpu->ic.vm, &cpu->ic, (uint64_t)(p - machine->ram.base), CODE_MAX);
 }
 
