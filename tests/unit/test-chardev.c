@@ -371,6 +371,9 @@ static Child child_start(void)
     if (c.pid == 0) {
         setsid();
         ioctl(c.slave, TIOCSCTTY, 0);
+        /* whoever runs the tests may ignore these, as a shell does for what is in the background */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
         for (int i = 0; i < 3; i++)
             dup2(c.slave, i);
         execl(own_path, own_path, "--child", NULL);
