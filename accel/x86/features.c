@@ -75,7 +75,7 @@ const VmrX86Feature vmr_x86_features[] = {
     F(7_EBX, 29, "sha_ni", YES, "sse2", "SHA-1 and SHA-256"),
     F(7_ECX, 2, "umip", YES, NULL, "SGDT, SIDT, SLDT, STR, SMSW for the supervisor only"),
     F(7_ECX, 3, "pku", YES, "xsave lm", "protection keys of user pages"),
-    F(7_ECX, 8, "gfni", NO, "sse2", "Galois field instructions"),
+    F(7_ECX, 8, "gfni", YES, "sse2", "Galois field instructions"),
     F(7_ECX, 9, "vaes", NO, "avx aes", "AES on 256 bits"),
     F(7_ECX, 10, "vpclmulqdq", NO, "avx pclmulqdq", "PCLMULQDQ on 256 bits"),
     F(7_ECX, 16, "la57", YES, "lm", "5-level paging"),

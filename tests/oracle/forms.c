@@ -275,11 +275,9 @@ static const LeftOut left_out[] = {
     {1, 0x38, 0x38, 1, "escape"},
     {1, 0x3a, 0x3a, 1, "escape"},
     {2, 0x80, 0x82, 1, "INVEPT, INVVPID, INVPCID: system"},
-    {2, 0xcf, 0xcf, 0x66, "GF2P8MULB: GFNI is not built yet"},
     {2, 0xf5, 0xf6, 1, "WRUSS, WRSS: shadow stacks, which the host has"},
     {2, 0xf8, 0xf9, 1, "MOVDIR64B, ENQCMD, MOVDIRI: the host has them, no model has"},
     {2, 0xfc, 0xfc, 1, "RAO-INT"},
-    {3, 0xce, 0xcf, 0x66, "GFNI is not built yet"},
 };
 
 static const char *left_out_why(unsigned map, unsigned opcode, unsigned prefix)
@@ -632,7 +630,7 @@ void coverage_print(void)
         }
     }
     printf("\n%u forms in all (%u with VEX).\n", forms->len, forms->len - total);
-    printf("Left out of VEX: what the host has and no model (VAES, VPCLMULQDQ and GFNI of VEX, AVX-VNNI,\n"
+    printf("Left out of VEX: what the host has and no model (VAES, VPCLMULQDQ, AVX-VNNI,\n"
            "AVX-IFMA), and the proof that the holes of its maps are #UD.\n");
     printf("Left out of every form: TF and AC (the host's kernel acts on them), FS-relative operands\n"
            "(the host's thread pointer), 16-bit and 32-bit code, RF (part of the image that an exception\n"

@@ -179,10 +179,11 @@ static bool host_has(unsigned feature)
         return __builtin_cpu_supports("pclmul");
     case X86_FEAT_AES:
         return __builtin_cpu_supports("aes");
-    case X86_FEAT_SHA: {
+    case X86_FEAT_SHA:
+    case X86_FEAT_GFNI: {
         uint32_t a = 7, b, c = 0, d;
         __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-        return b >> 29 & 1;
+        return feature == X86_FEAT_SHA ? b >> 29 & 1 : c >> 8 & 1;
     }
     case X86_FEAT_MMX:
     case X86_FEAT_SSE:

@@ -74,6 +74,8 @@ unsigned x86_avx_class(unsigned map, unsigned p, uint8_t op, const X86SseInsn *i
             return AVX_LANES | AVX_INT | AVX_ALIGN;
         if (op == 0x41 || op == 0xdb)
             return AVX_LOW;
+        if (op == 0xcf)
+            return AVX_LANES | AVX_NDS; /* GF2P8MULB */
         if (op >= 0xdc)
             return AVX_LOW | AVX_NDS;
         return AVX_LANES | AVX_NDS | AVX_INT;
@@ -83,6 +85,7 @@ unsigned x86_avx_class(unsigned map, unsigned p, uint8_t op, const X86SseInsn *i
     case 0x0a: case 0x0b: return AVX_LOW | AVX_LIG | AVX_NDS;
     case 0x0c: case 0x0d: case 0x40: return AVX_LANES | AVX_NDS;
     case 0x0e: case 0x0f: case 0x42: return AVX_LANES | AVX_NDS | AVX_INT;
+    case 0xce: case 0xcf: return AVX_LANES | AVX_NDS; /* GFNI wants AVX only, for 256 bits too */
     case 0x14: case 0x15: case 0x16: case 0x17: return AVX_LOW;
     case 0x20: case 0x21: case 0x22: case 0x41: case 0x44: return AVX_LOW | AVX_NDS;
     case 0x60: case 0x61: case 0x62: case 0x63: case 0xdf: return AVX_LOW;

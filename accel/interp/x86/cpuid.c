@@ -67,6 +67,7 @@ bool x86_has(const X86Cpu *c, unsigned feature)
     case X86_FEAT_PCLMUL: return c->cpuid_1_ecx & B(1);
     case X86_FEAT_AES: return c->cpuid_1_ecx & B(25);
     case X86_FEAT_SHA: return c->cpuid_7_ebx & B(29);
+    case X86_FEAT_GFNI: return c->cpuid_7_ecx & B(8);
     default: return false;
     }
 }

@@ -1,6 +1,6 @@
 /*
  * The floating-point and vector part of the x86 front end: x87, MMX, SSE to SSE4.2, PCLMULQDQ,
- * AES-NI and SHA, after the Intel SDM volumes 1 (chapters 8 to 13) and 2.
+ * AES-NI, SHA and GFNI, after the Intel SDM volumes 1 (chapters 8 to 13) and 2.
  *
  * A library without knowledge of memory, segments or faults: the executor decodes ModRM, loads and
  * stores memory operands, checks CR0/CR4/CPUID, and calls in here with pointers to operands.
@@ -68,6 +68,7 @@ typedef enum X86SseFeature { /* all that CPUID must offer for the instruction to
     X86_FEAT_PCLMUL,
     X86_FEAT_AES,
     X86_FEAT_SHA,
+    X86_FEAT_GFNI,
 } X86SseFeature;
 
 enum { /* X86SseInsn.flags */

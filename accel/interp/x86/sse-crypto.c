@@ -1,5 +1,5 @@
 /*
- * PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2; FIPS 197 and FIPS 180-4.  The AES rounds and the
+ * PCLMULQDQ, AES-NI, SHA and GFNI: Intel SDM volume 2; FIPS 197 and FIPS 180-4.  The AES rounds and the
  * carry-less product are the host's where it has them.  The portable form computes the S-boxes from
  * their definition, so it is slow (a microsecond a round) but has no tables to time.
  */
@@ -122,6 +122,30 @@ VEC_XMM(aeskeygenassist, {
         a->d[2 * i] = s.d[0];
         a->d[2 * i + 1] = (s.d[0] >> 8 | s.d[0] << 24) ^ (imm & 0xff);
     }
+})
+
+/* ------------------------------------------------------- GFNI: bytes as elements of GF(2^8), 0x11b */
+
+/* The bit matrix in 8 bytes, the row of bit 0 last, times x, plus the constant. */
+static uint8_t gf_affine(const uint8_t *matrix, uint8_t x, unsigned constant)
+{
+    unsigned out = 0;
+    for (unsigned i = 0; i < 8; i++)
+        out |= (unsigned)__builtin_parity(matrix[7 - i] & x) << i;
+    return (uint8_t)(out ^ constant);
+}
+
+VEC_XMM(gf2p8mulb, {
+    for (unsigned i = 0; i < 16; i++)
+        a->b[i] = gf_mul(a->b[i], b->b[i]);
+})
+VEC_XMM(gf2p8affineqb, {
+    for (unsigned i = 0; i < 16; i++)
+        a->b[i] = gf_affine(&b->b[i & ~7u], a->b[i], imm & 0xff);
+})
+VEC_XMM(gf2p8affineinvqb, {
+    for (unsigned i = 0; i < 16; i++)
+        a->b[i] = gf_affine(&b->b[i & ~7u], gf_inverse(a->b[i]), imm & 0xff);
 })
 
 /* ------------------------------------------------------- SHA */

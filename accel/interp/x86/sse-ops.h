@@ -89,6 +89,7 @@ X86SseFn x86_pclmulqdq_x, x86_aesimc_x, x86_aesenc_x, x86_aesenclast_x, x86_aesd
     x86_aesdeclast_x, x86_aeskeygenassist_x;
 X86SseFn x86_sha1rnds4_x, x86_sha1nexte_x, x86_sha1msg1_x, x86_sha1msg2_x, x86_sha256rnds2_x,
     x86_sha256msg1_x, x86_sha256msg2_x;
+X86SseFn x86_gf2p8mulb_x, x86_gf2p8affineqb_x, x86_gf2p8affineinvqb_x;
 
 /* Floating point */
 #define X86_FP4(n) x86_##n##ps, x86_##n##pd, x86_##n##ss, x86_##n##sd

@@ -1,5 +1,5 @@
 /*
- * The opcode maps of MMX and SSE to SSE4.2, PCLMULQDQ, AES-NI and SHA: Intel SDM volume 2, appendix
+ * The opcode maps of MMX and SSE to SSE4.2, PCLMULQDQ, AES-NI, SHA and GFNI: Intel SDM volume 2, appendix
  * A. Left out, because integer: MOVNTI, PREFETCHx, fences, LDMXCSR and STMXCSR, CRC32, POPCNT,
  * MOVBE.
  */
@@ -383,6 +383,7 @@ static const X86SseRow map_0f38_66[256] = {
     XX(0x3f, pmaxud, SSE41, 0),
     XX(0x40, pmulld, SSE41, 0),
     XX(0x41, phminposuw, SSE41, 0),
+    XX(0xcf, gf2p8mulb, GFNI, 0),
     XX(0xdb, aesimc, AES, 0),
     XX(0xdc, aesenc, AES, 0),
     XX(0xdd, aesenclast, AES, 0),
@@ -417,6 +418,8 @@ static const X86SseRow map_0f3a_66[256] = {
     FX(0x41, dppd, 16, SSE41, AL | IM),
     XX(0x42, mpsadbw, SSE41, IM),
     XX(0x44, pclmulqdq, PCLMUL, IM),
+    XX(0xce, gf2p8affineqb, GFNI, IM),
+    XX(0xcf, gf2p8affineinvqb, GFNI, IM),
     OP(0x60, ANY, "pcmpestrm", pcmpestrm, X, X, 16, SSE42, PS),
     OP(0x61, ANY, "pcmpestri", pcmpestri, X, X, 16, SSE42, PS | X86_SSE_RES_CX),
     OP(0x62, ANY, "pcmpistrm", pcmpistrm, X, X, 16, SSE42, PS),
