@@ -298,7 +298,6 @@ bool x86_sys_store(X86Cpu *c, uint64_t addr, uint64_t value, unsigned size);
 /* Host address of [addr, addr + size) if it is plain RAM within a page; NULL: use
    the slow path, or (with exc_pending) a fault. */
 void *x86_host_ptr(X86Cpu *c, uint64_t addr, unsigned size, bool write);
-/* Tell the engine that RAM behind x86_host_ptr(..., true) was written. */
 /* Translate for execution: RAM offset of addr, or false with a fault; *ram UINT64_MAX: not RAM,
    *phys valid. */
 bool x86_fetch_translate(X86Cpu *c, uint64_t addr, uint64_t *ram, uint64_t *phys);
