@@ -23,6 +23,30 @@ typedef enum VmrExit {
     VMR_EXIT_ERROR,    /* the accelerator cannot go on: it has logged why */
 } VmrExit;
 
+/* What a debugger stops a vCPU for.  Addresses are linear; a breakpoint's size is 1. */
+typedef enum VmrPointKind { VMR_POINT_EXEC, VMR_POINT_WRITE, VMR_POINT_ACCESS } VmrPointKind;
+enum { VMR_POINTS = 64 }; /* at most, any accelerator */
+
+typedef struct VmrPoint {
+    uint64_t address;
+    VmrPointKind kind;
+    uint8_t size; /* bytes: 1, 2, 4 or 8, aligned */
+} VmrPoint;
+
+typedef struct VmrDebug {
+    bool step; /* one instruction, in which no interrupt is taken but by a CPU that is halted */
+    unsigned count;
+    VmrPoint points[VMR_POINTS];
+} VmrDebug;
+
+/* Why cpu_run() returned VMR_EXIT_DEBUG: before the instruction at a breakpoint, behind one that did
+   an access that is watched, or behind the one that was to be stepped. */
+typedef struct VmrDebugHit {
+    bool step; /* else: */
+    VmrPointKind kind;
+    uint64_t address; /* where it is, or what is watched */
+} VmrDebugHit;
+
 typedef struct VmrCpuStats {
     uint64_t instructions; /* 0 if the accelerator cannot count */
     uint64_t exits_mmio, exits_pio, exits_halt, interrupts, exceptions;
@@ -64,6 +88,11 @@ typedef struct VmrAccelClass {
     /* Text for --describe of a CPU model; NULL: not one of this accelerator.  Free with g_free().
        May be NULL. */
     char *(*cpu_describe)(const char *model);
+    /* How many points a vCPU can have; 0, or NULL: there is no debugging.  [any] */
+    unsigned (*debug_points)(void *vm);
+    /* From the next cpu_run() on, stop for these, at most debug_points().  The vCPU's own debug
+       registers are not touched.  A hit goes to VmrCpu.debug_hit.  On the vCPU's thread. */
+    void (*cpu_debug)(void *acpu, const VmrDebug *debug);
 } VmrAccelClass;
 
 /* The built-in ones; NULL-terminated (accel/accels.c). */

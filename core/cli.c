@@ -29,8 +29,11 @@ const VmrOption vmr_options[] = {
     {"monitor", VMR_OPT_MONITOR, "unix:PATH",
      "serve QMP, QEMU's monitor protocol, on a UNIX socket; Ctrl-A c in the terminal is for people"},
     {"swap", VMR_OPT_SWAP, "EVENT:ACCEL",
-     "run on with another accelerator at io=PORT, mmio=ADDRESS, irq=DEVICE:N or time=SECONDS; "
-     "repeatable: each waits for the one before"},
+     "run on with another accelerator at pc=ADDRESS, pc=SYMBOL, io=PORT, mmio=ADDRESS, irq=DEVICE:N or "
+     "time=SECONDS; repeatable: each waits for the one before"},
+    {"symbols", VMR_OPT_SYMBOLS, "FILE[:OFFSET]",
+     "names of the guest's addresses: an ELF file, a System.map or /proc/kallsyms; OFFSET is added; "
+     "repeatable"},
     {"save", VMR_OPT_SAVE, "FILE",
      "save the whole machine there when the run is ended from outside: by Ctrl-A x, a signal, the "
      "monitor's quit, or --time-limit"},

@@ -21,6 +21,7 @@ typedef enum VmrOptionId {
     VMR_OPT_TRACE,
     VMR_OPT_MONITOR,
     VMR_OPT_SWAP,
+    VMR_OPT_SYMBOLS,
     VMR_OPT_SAVE,
     VMR_OPT_RESTORE,
     VMR_OPT_TIME_LIMIT,

@@ -5,6 +5,7 @@
  * it leaves the wait only after having looked, under its lock, whether all are
  * to be parked.  So whoever sets `park` and then sees `parked` has it stopped.
  */
+#include "debug.h"
 #include "runtime.h"
 
 #include <unistd.h>
@@ -70,13 +71,16 @@ static void *cpu_thread(void *data)
     cpu->tid = (int)gettid();
     bool halted = false;
     while (wait_to_run(cpu, halted)) {
+        vmr_debug_prepare(cpu);
         vmr_reader_enter(m);
         VmrExit why = m->accel->cpu_run(cpu->acpu);
         vmr_reader_leave(m);
         if (vmr_tracing(VMR_TRACE_EXIT))
             vmr_core_trace(who, "exit: %s", (unsigned)why < G_N_ELEMENTS(names) ? names[why] : "?");
         halted = why == VMR_EXIT_HALTED;
-        if (why == VMR_EXIT_SHUTDOWN) {
+        if (why == VMR_EXIT_DEBUG) {
+            vmr_debug_stopped(cpu);
+        } else if (why == VMR_EXIT_SHUTDOWN) {
             crashed(cpu);
         } else if (why == VMR_EXIT_ERROR) {
             stop_here(cpu);

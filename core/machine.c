@@ -6,6 +6,7 @@
  * Exit statuses: contract.md; an end by signal N gives 128 + N.
  */
 #include "chardev.h"
+#include "debug.h"
 #include "display.h"
 #include "drive.h"
 #include "monitor.h"
@@ -13,6 +14,7 @@
 #include "runtime.h"
 #include "state.h"
 #include "swap.h"
+#include "symbols.h"
 
 #include <glib-unix.h>
 #include <signal.h>
@@ -119,6 +121,8 @@ void vmr_machine_free(VmrMachine *m)
         vmr_monitor_close(m);
         vmr_monitor_terminal_free(m);
         vmr_swap_free(m);
+        vmr_debug_free(m);
+        vmr_symbols_free(m);
         vmr_workers_drain(p->workers);
     }
     for (unsigned i = m->realize_order ? m->realize_order->len : 0; i-- > 0;) {
@@ -433,6 +437,7 @@ int vmr_machine_run(VmrMachine *m)
         g_error_free(error);
     }
     p->run_start = g_get_monotonic_time();
+    vmr_swap_start(m);
     if (p->resume_devices) {
         vmr_machine_resume(m); /* it was paused when it was saved */
     } else {
@@ -441,7 +446,6 @@ int vmr_machine_run(VmrMachine *m)
         vmr_cpus_unpark(m);
     }
     GPtrArray *sources = end_sources(m);
-    vmr_swap_start(m);
     while (!carry_out(m))
         g_main_context_iteration(p->context, TRUE);
     bool stopped = vmr_machine_pause(m);

@@ -28,6 +28,12 @@ struct VmrCpu {
     bool parked;  /* the thread waits outside cpu_run, for vmr_machine_pause */
     int tid;      /* of the thread; 0: not started */
     bool stopped; /* shut down or failed: does not run until a reset */
+    /* core/debug.c, on its thread or while it is parked */
+    VmrDebugHit debug_hit; /* the accelerator's, with VMR_EXIT_DEBUG */
+    bool debug_step;       /* stop behind the next instruction */
+    bool debug_over;       /* it stands at a point, and is to pass it first */
+    unsigned debug_gen;    /* what the accelerator was last told: VmrDebugState.gen, 0 nothing */
+    bool debug_alone;      /* it was told of no point, for debug_over */
 };
 
 /* The host's side of a device. */

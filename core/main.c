@@ -10,6 +10,7 @@
 #include "core/machine.h"
 #include "core/monitor.h"
 #include "core/swap.h"
+#include "core/symbols.h"
 #include "core/wire.h"
 
 #include <math.h>
@@ -23,7 +24,7 @@ typedef struct Arguments {
     bool do_list, check, json, stats, version, help, man;
     double time_limit; /* 0: none */
     GPtrArray *sets;   /* char *, owned */
-    GPtrArray *swaps;  /* const char * */
+    GPtrArray *swaps, *symbols; /* const char * */
 } Arguments;
 
 G_GNUC_PRINTF(1, 2) static bool usage(const char *format, ...)
@@ -103,6 +104,9 @@ static bool apply(Arguments *a, VmrOptionId id, const char *value)
     case VMR_OPT_SWAP:
         g_ptr_array_add(a->swaps, (gpointer)value);
         break;
+    case VMR_OPT_SYMBOLS:
+        g_ptr_array_add(a->symbols, (gpointer)value);
+        break;
     case VMR_OPT_SAVE:
         a->save = value;
         break;
@@ -166,6 +170,9 @@ static bool prepare(const Arguments *a, VmrMachine *machine, GError **error)
 {
     if (a->restore && !vmr_machine_set_restore(machine, a->restore, error))
         return false;
+    for (unsigned i = 0; i < a->symbols->len; i++)
+        if (!vmr_symbols_load(machine, a->symbols->pdata[i], error))
+            return false;
     for (unsigned i = 0; i < a->swaps->len; i++)
         if (!vmr_swap_add(machine, a->swaps->pdata[i], error))
             return false;
@@ -227,7 +234,8 @@ static int load_and_run(Arguments *a)
 
 int main(int argc, char **argv)
 {
-    Arguments a = {.sets = g_ptr_array_new_with_free_func(g_free), .swaps = g_ptr_array_new()};
+    Arguments a = {.sets = g_ptr_array_new_with_free_func(g_free), .swaps = g_ptr_array_new(),
+                   .symbols = g_ptr_array_new()};
     int status = STATUS_OK;
 
     signal(SIGPIPE, SIG_IGN); /* a back end's peer may go away */
@@ -235,6 +243,7 @@ int main(int argc, char **argv)
         if (!parse_one(&a, argv, argc, &i)) {
             g_ptr_array_unref(a.sets);
             g_ptr_array_unref(a.swaps);
+            g_ptr_array_unref(a.symbols);
             return STATUS_USAGE;
         }
     }
@@ -256,5 +265,6 @@ int main(int argc, char **argv)
     }
     g_ptr_array_unref(a.sets);
     g_ptr_array_unref(a.swaps);
+    g_ptr_array_unref(a.symbols);
     return status;
 }

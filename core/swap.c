@@ -3,13 +3,15 @@
  *
  * The machine is paused, each CPU's architectural state is read from the old VM and
  * written into a new one, and the levels of the CPUs' pins are told again.  Devices,
- * memory and the clock stay as they are.  Left out: pc= and symbols.
+ * memory and the clock stay as they are.
  */
 #include "swap.h"
 
 #include "config.h"
+#include "debug.h"
 #include "monitor.h"
 #include "runtime.h"
+#include "symbols.h"
 
 #include <string.h>
 #include <vmrun/x86.h>
@@ -116,7 +118,7 @@ static bool exchange(VmrMachine *m, const VmrAccelClass *to, GError **error)
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS, "%s does not give the state of its CPUs",
                     m->accel->name);
     } else {
-        ok = make_side(m, &new, error);
+        ok = make_side(m, &new, error) && vmr_debug_fits(m, to, new.vm, error);
         if (ok) {
             take_side(m, &new);
             if (m->accel->map_changed)
@@ -133,6 +135,8 @@ static bool exchange(VmrMachine *m, const VmrAccelClass *to, GError **error)
         vmr_stats_add(&m->priv->past_stats[i], &s);
         vmr_cpu_wake(&m->cpus[i]);
     }
+    if (ok)
+        vmr_debug_renewed(m);
     side_free(ok ? &old : &new, m->cpu_count);
     /* When the other one has let go of the devices. */
     tell_pins(m);
@@ -169,7 +173,7 @@ bool vmr_machine_swap(VmrMachine *m, const char *name, GError **error)
 
 /* ---- events ----------------------------------------------------------- */
 
-typedef enum Kind { AT_IO, AT_MMIO, AT_IRQ, AT_TIME } Kind;
+typedef enum Kind { AT_IO, AT_MMIO, AT_IRQ, AT_TIME, AT_PC } Kind;
 
 typedef struct Event {
     Kind kind;
@@ -196,7 +200,7 @@ static void event_clear(gpointer data)
     g_free(e->text);
 }
 
-static bool parse_event(const char *name, const char *value, Event *e)
+static bool parse_event(VmrMachine *m, const char *name, const char *value, Event *e, GError **error)
 {
     guint64 n = 0;
     if (!strcmp(name, "time")) {
@@ -215,6 +219,10 @@ static bool parse_event(const char *name, const char *value, Event *e)
         e->at = n;
         return true;
     }
+    if (!strcmp(name, "pc")) {
+        e->kind = AT_PC;
+        return vmr_symbols_address(m, value, &e->at, error);
+    }
     e->kind = !strcmp(name, "io") ? AT_IO : AT_MMIO;
     if ((e->kind == AT_MMIO && strcmp(name, "mmio")) || !vmr_parse_number(value, &n))
         return false;
@@ -228,11 +236,14 @@ bool vmr_swap_add(VmrMachine *m, const char *spec, GError **error)
     Event e = {.text = g_strdup(spec)};
     char *name = equals ? g_strndup(spec, (gsize)(equals - spec)) : NULL;
     char *value = equals && colon > equals ? g_strndup(equals + 1, (gsize)(colon - equals - 1)) : NULL;
-    bool ok = value && parse_event(name, value, &e);
-    if (!ok)
+    GError *why = NULL;
+    bool ok = value && parse_event(m, name, value, &e, &why);
+    if (why)
+        g_propagate_prefixed_error(error, why, "--swap %s: ", spec);
+    else if (!ok)
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "--swap: '%s' is not EVENT:ACCEL with an event io=PORT, mmio=ADDRESS, "
-                    "irq=DEVICE:N or time=SECONDS", spec);
+                    "--swap: '%s' is not EVENT:ACCEL with an event pc=ADDRESS, pc=SYMBOL, io=PORT, "
+                    "mmio=ADDRESS, irq=DEVICE:N or time=SECONDS", spec);
     if (ok) {
         e.accel = g_strdup(colon + 1);
         ok = target_of(m, e.accel, error) != NULL;
@@ -292,6 +303,17 @@ void vmr_swap_irq(VmrMachine *m, VmrDevice *device, unsigned n)
         has_come(m);
 }
 
+bool vmr_swap_pc(VmrMachine *m, uint64_t address)
+{
+    const Event *e = waited_for(m);
+    if (!e || e->kind != AT_PC || e->at != address)
+        return false;
+    /* Of two CPUs that come at once one is the event. */
+    bool first = !__atomic_exchange_n(&m->priv->swaps->come, true, __ATOMIC_ACQ_REL);
+    vmr_machine_look(m);
+    return first;
+}
+
 static gboolean time_is_up(gpointer data)
 {
     VmrMachine *m = data;
@@ -301,11 +323,25 @@ static gboolean time_is_up(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static VmrPoint point_of(const Event *e)
+{
+    return (VmrPoint){.address = e->at, .kind = VMR_POINT_EXEC, .size = 1};
+}
+
 static void arm(VmrMachine *m)
 {
     struct VmrSwaps *s = m->priv->swaps;
     const Event *e = waited_for(m);
-    __atomic_store_n(&vmr_swap_armed, e && e->kind != AT_TIME, __ATOMIC_RELEASE);
+    bool fabric = e && e->kind != AT_TIME && e->kind != AT_PC;
+    __atomic_store_n(&vmr_swap_armed, fabric, __ATOMIC_RELEASE);
+    if (e && e->kind == AT_PC) {
+        GError *error = NULL;
+        VmrPoint p = point_of(e);
+        if (!vmr_debug_add(m, &p, &error)) {
+            vmr_machine_end(m, 1, "--swap %s: %s", e->text, error->message);
+            g_error_free(error);
+        }
+    }
     if (!e || e->kind != AT_TIME)
         return;
     s->timer = g_timeout_source_new((guint)e->at);
@@ -326,6 +362,10 @@ void vmr_swap_carry_out(VmrMachine *m)
         return;
     const Event *e = &g_array_index(s->events, Event, s->next);
     GError *error = NULL;
+    if (e->kind == AT_PC) {
+        VmrPoint p = point_of(e);
+        vmr_debug_remove(m, &p);
+    }
     if (vmr_machine_swap(m, e->accel, &error))
         vmr_core_log(VMR_LOG_INFO, "--swap %s: the machine runs on %s", e->text, m->accel->name);
     else

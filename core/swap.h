@@ -21,6 +21,8 @@ void vmr_swap_carry_out(VmrMachine *machine);
 /* Something is waited for; then the fabric tells of what it does.  [any] */
 extern bool vmr_swap_armed;
 void vmr_swap_access(VmrMachine *machine, bool io, uint64_t address, unsigned size);
+/* A CPU has come to this breakpoint: is it what was waited for?  [any] */
+bool vmr_swap_pc(VmrMachine *machine, uint64_t address);
 void vmr_swap_irq(VmrMachine *machine, VmrDevice *device, unsigned n);
 
 #endif

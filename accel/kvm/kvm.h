@@ -6,7 +6,8 @@
  *   slots.c   guest memory from the address map
  *   bells.c   writes that need no exit: doorbells, coalesced writes
  *   x86/      the x86 vCPU: vcpu.c the loop, exits.c what the guest wants then,
- *             state.c architectural state and reset, cpuid.c CPU models
+ *             state.c architectural state and reset, cpuid.c CPU models,
+ *             debug.c breakpoints
  *
  * Interrupt controllers are the machine's plugins, in user space: KVM is given vectors
  * (KVM_INTERRUPT) and asked for a moment to give them.
@@ -130,5 +131,7 @@ void kvm_arch_cpu_reset(void *acpu, VmrResetKind kind);
 VmrExit kvm_arch_cpu_run(void *acpu);
 const void *kvm_arch_cpu_interface(void *acpu, const char *id);
 const char *const *kvm_arch_cpu_models(void);
+unsigned kvm_arch_debug_points(void *vm);
+void kvm_arch_cpu_debug(void *acpu, const VmrDebug *debug);
 
 #endif

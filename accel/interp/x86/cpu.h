@@ -158,6 +158,11 @@ typedef struct X86Cpu {
     bool gd_fault;     /* the pending #DB is a fault of MOV DR */
     bool rep_again;    /* a repeated instruction is not done yet */
     uint8_t dr6_hits;  /* B0-B3 of breakpoints met by the instruction */
+    VmrDebug *debugger; /* what somebody outside stops it for, or NULL */
+    bool debugger_data; /* among it what watches data */
+    bool stepped;      /* an instruction was done since it was told */
+    bool watch_hit;    /* ... and met this: */
+    const VmrPoint *watch_point;
 
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
@@ -316,6 +321,10 @@ static inline bool x86_load(X86Cpu *c, uint64_t addr, unsigned size, uint64_t *v
 void x86_mode_update(X86Cpu *c);
 static inline bool x86_long(const X86Cpu *c) { return c->efer & EFER_LMA; }
 static inline bool x86_code64(const X86Cpu *c) { return (c->key & KEY_CODE_MASK) == KEY_CODE64; }
+static inline uint64_t x86_linear_pc(const X86Cpu *c)
+{
+    return x86_code64(c) ? c->r[REG_PC] : (uint32_t)(c->r[REG_PC] + c->r[REG_BASE_CS]);
+}
 static inline bool x86_protected(const X86Cpu *c)
 {
     return (c->cr0 & CR0_PE) && !(c->eflags & FL_VM);
@@ -346,6 +355,16 @@ void x86_debug_data(X86Cpu *c, uint64_t linear, unsigned size, bool write);
 void x86_debug_io(X86Cpu *c, unsigned port, unsigned size);
 /* #DB behind the instruction, for these bits of DR6. */
 void x86_debug_trap(X86Cpu *c, uint32_t dr6);
+
+/* ---- a debugger outside the guest (debug.c) --------------------------------------------------- */
+
+typedef enum X86DebuggerWants { DEBUGGER_RUN, DEBUGGER_STEP, DEBUGGER_STOP } X86DebuggerWants;
+void x86_debugger_set(X86Cpu *c, const VmrDebug *debug);
+/* Before the next instruction; STOP: VmrCpu.debug_hit says why. */
+X86DebuggerWants x86_debugger_look(X86Cpu *c);
+/* Is there a breakpoint in the page of this linear address?  No block of it is entered from another. */
+bool x86_debugger_page(const X86Cpu *c, uint64_t linear);
+static inline bool x86_debugger_steps(const X86Cpu *c) { return c->debugger && c->debugger->step; }
 
 /* ---- segments (segment.c) ---------------------------------------------------------------- */
 

@@ -67,6 +67,10 @@ static bool watched(const X86Cpu *c, uint64_t addr)
             ((c->dr[i] ^ addr) & INTERP_PAGE_MASK) == 0)
             return true;
     }
+    for (unsigned i = 0; c->debugger_data && i < c->debugger->count; i++)
+        if (c->debugger->points[i].kind != VMR_POINT_EXEC &&
+            ((c->debugger->points[i].address ^ addr) & INTERP_PAGE_MASK) == 0)
+            return true;
     return false;
 }
 

@@ -2,6 +2,7 @@
  * The loop around the executor, block look-up, events, reset, architectural
  * state, and the accelerator's table.
  */
+#include "core/symbols.h"
 #include "helpers.h"
 #include "ops.h"
 
@@ -88,6 +89,9 @@ InterpBlock *x86_block(X86Cpu *c, uint32_t extra_key)
     }
     if (!x86_fetch_translate(c, linear, &ram, &phys))
         return NULL;
+    bool stop = unlikely(c->debugger) && x86_debugger_page(c, linear);
+    if (stop && !(extra_key & KEY_SINGLE))
+        atomic_store(&c->ic.limit, 0); /* the loop goes through this page */
     if (ram == UINT64_MAX)
         return odd_block(c, linear, ram, phys, limit, key);
     InterpBlock *b = interp_block_find(&c->ic, ram, key);
@@ -122,6 +126,8 @@ InterpBlock *x86_block(X86Cpu *c, uint32_t extra_key)
         b->key = key;
         interp_block_add(&c->ic, b, ops);
     }
+    if (stop)
+        return b;
     InterpJump *j = jump_slot(c, linear);
     j->pc = linear;
     j->gen = c->ic.map_gen;
@@ -132,6 +138,8 @@ InterpBlock *x86_block(X86Cpu *c, uint32_t extra_key)
 
 void x86_link(X86Cpu *c, InterpBlock *from, unsigned k, InterpBlock *to, const InterpOp *op)
 {
+    if (unlikely(c->debugger) && x86_debugger_page(c, c->r[REG_PC]))
+        return;
     if (from->dead || to->dead || to->ram2 != UINT64_MAX || !(to->key & KEY_CSFLAT) || to->key != from->key)
         return;
     /* Within a page of the virtual map the link lasts; it is one if the distance is that in RAM. */
@@ -196,6 +204,16 @@ static void front_events(X86Cpu *c, uint32_t events)
         interp_cpu_ack(&c->ic, EV_INTR); /* the pin itself is looked at */
 }
 
+static void trace_insn(X86Cpu *c)
+{
+    char who[16];
+    g_snprintf(who, sizeof who, "cpu%u", c->ic.index);
+    char *name = vmr_symbols_name(c->ic.vm->machine, x86_linear_pc(c));
+    vmr_core_trace(who, "insn: %04x:%016" G_GINT64_MODIFIER "x%s%s", c->seg[VMR_X86_CS].sel, c->r[REG_PC],
+                   name ? "  " : "", name ? name : "");
+    g_free(name);
+}
+
 /* One instruction, then back here. */
 static void step(X86Cpu *c)
 {
@@ -209,13 +227,13 @@ static void step(X86Cpu *c)
     if (!b)
         return;
     if (unlikely(vmr_trace_mask & VMR_TRACE_INSN))
-        vmr_core_trace("cpu", "cpu%u: insn %04x:%016" G_GINT64_MODIFIER "x", c->ic.index,
-                       c->seg[VMR_X86_CS].sel, c->r[REG_PC]);
+        trace_insn(c);
     /* the next block is one too many; a kick meanwhile (limit 0) stays */
     uint64_t open = UINT64_MAX;
     if (!atomic_compare_exchange_strong(&c->ic.limit, &open, c->ic.icount + 2))
         return;
     uint64_t before = c->ic.icount;
+    c->stepped = true;
     /* RF is for one instruction; what that loads into RF stays */
     c->eflags &= ~(uint32_t)FL_RF;
     x86_exec(c, b);
@@ -254,6 +272,7 @@ static VmrExit run(X86Cpu *c)
         }
         if (c->exc_pending) {
             c->halted = false;
+            c->stepped = true;
             x86_exception_deliver(c);
             if (c->shutdown)
                 return VMR_EXIT_SHUTDOWN;
@@ -264,7 +283,7 @@ static VmrExit run(X86Cpu *c)
         }
         if (c->smm && unlikely(c->shutdown))
             return VMR_EXIT_SHUTDOWN;
-        if (!c->inhibit) {
+        if (!c->inhibit && (!x86_debugger_steps(c) || c->halted)) {
             if (c->nmi_pending && !c->nmi_blocked) {
                 c->nmi_pending = false;
                 c->nmi_blocked = true;
@@ -278,6 +297,7 @@ static VmrExit run(X86Cpu *c)
             if (atomic_load(&c->intr) && (c->eflags & FL_IF)) {
                 int vector = acknowledge(c);
                 if (vector >= 0) {
+                    c->stepped |= c->halted;
                     c->halted = false;
                     ic->stats.interrupts++;
                     x86_interrupt(c, (unsigned)vector, false, false, 0, c->r[REG_PC]);
@@ -290,7 +310,14 @@ static VmrExit run(X86Cpu *c)
             ic->stats.exits_halt++;
             return VMR_EXIT_HALTED;
         }
-        if (unlikely(c->inhibit || c->debug_on || (c->eflags & (FL_TF | FL_RF)) || (vmr_trace_mask & VMR_TRACE_INSN))) {
+        bool single = c->inhibit || c->debug_on || (c->eflags & (FL_TF | FL_RF)) || (vmr_trace_mask & VMR_TRACE_INSN);
+        if (unlikely(c->debugger)) {
+            X86DebuggerWants wants = x86_debugger_look(c);
+            if (wants == DEBUGGER_STOP)
+                return VMR_EXIT_DEBUG;
+            single |= wants == DEBUGGER_STEP;
+        }
+        if (unlikely(single)) {
             step(c);
             continue;
         }
@@ -616,8 +643,12 @@ static void cpu_free(void *acpu)
     X86Cpu *c = acpu;
     interp_cpu_clear(&c->ic);
     g_free(c->scratch);
+    g_free(c->debugger);
     g_aligned_free(c);
 }
+
+static unsigned debug_points(void *vm) { return VMR_POINTS; }
+static void cpu_debug(void *acpu, const VmrDebug *debug) { x86_debugger_set(acpu, debug); }
 
 static void cpu_kick(void *acpu) { interp_cpu_event(&X86(acpu)->ic, INTERP_EV_KICK); }
 
@@ -654,5 +685,6 @@ const VmrAccelClass vmr_interp_accel = {
     .probe = probe, .vm_new = vm_new, .vm_free = vm_free, .cpu_new = cpu_new, .cpu_free = cpu_free,
     .cpu_reset = cpu_reset, .cpu_run = cpu_run, .cpu_kick = cpu_kick, .cpu_interface = cpu_interface,
     .cpu_stats = cpu_stats, .map_changed = map_changed, .ram_written = ram_written,
-    .cpu_models = x86_model_list, .cpu_describe = x86_model_describe,
+    .cpu_models = x86_model_list, .cpu_describe = x86_model_describe, .debug_points = debug_points,
+    .cpu_debug = cpu_debug,
 };

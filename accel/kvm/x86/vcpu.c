@@ -34,7 +34,8 @@ static int acknowledge(X86Cpu *c)
 static void inject(X86Cpu *c)
 {
     struct kvm_run *run = c->k.run;
-    if (G_LIKELY(!atomic_load_explicit(&c->intr, memory_order_relaxed))) {
+    bool stepping = G_UNLIKELY(c->debug) && c->debug->step; /* no interrupt comes in between */
+    if (G_LIKELY(!atomic_load_explicit(&c->intr, memory_order_relaxed)) || stepping) {
         run->request_interrupt_window = 0;
         return;
     }
@@ -143,7 +144,7 @@ static int enter(X86Cpu *c, bool finish)
     case KVM_EXIT_SHUTDOWN:
         return VMR_EXIT_SHUTDOWN;
     case KVM_EXIT_DEBUG:
-        return VMR_EXIT_DEBUG;
+        return kvm_x86_debug_exit(c) ? VMR_EXIT_DEBUG : GO_ON;
     default:
         kvm_x86_dump(c, exit_name(run->exit_reason));
         return VMR_EXIT_ERROR;
@@ -348,6 +349,7 @@ void kvm_arch_cpu_free(void *acpu)
     X86Cpu *c = acpu;
     if (c->k.vm)
         kvm_cpu_close(&c->k);
+    g_free(c->debug);
     g_free(c);
 }
 

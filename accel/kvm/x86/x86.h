@@ -53,6 +53,7 @@ typedef struct X86Cpu {
     bool tsc_frozen;    /* the TSC is to go on from tsc_value, as of virtual time tsc_time */
     uint64_t tsc_value;
     int64_t tsc_time;
+    VmrDebug *debug;    /* what somebody outside stops it for, or NULL */
 } X86Cpu;
 
 static inline KvmArchVm *x86_vm(X86Cpu *c) { return c->k.vm->arch; }
@@ -95,6 +96,11 @@ void kvm_x86_tsc_resume(X86Cpu *c);
 /* The guest writes IA32_TSC or IA32_TSC_ADJUST; on its thread. */
 void kvm_x86_tsc_write(X86Cpu *c, uint64_t value);
 bool kvm_x86_tsc_adjust_write(X86Cpu *c, uint64_t value);
+
+/* ---- debug.c --------------------------------------------------------------------------------- */
+
+/* KVM_EXIT_DEBUG: true, and VmrCpu.debug_hit says why; false: it was the guest's own, and is. */
+bool kvm_x86_debug_exit(X86Cpu *c);
 
 /* ---- exits.c --------------------------------------------------------------------------------- */
 
