@@ -171,7 +171,7 @@ VmrExit kvm_arch_cpu_run(void *acpu)
 {
     X86Cpu *c = acpu;
     struct kvm_run *run = c->k.run;
-    if (self != c) {
+    if (self != c || !atomic_load_explicit(&c->k.tid, memory_order_relaxed)) { /* one may be where another was */
         self = c;
         atomic_store(&c->k.tid, gettid());
     }
