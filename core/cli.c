@@ -28,6 +28,9 @@ const VmrOption vmr_options[] = {
      "insn; @NAME limits it to a device"},
     {"monitor", VMR_OPT_MONITOR, "unix:PATH",
      "serve QMP, QEMU's monitor protocol, on a UNIX socket; Ctrl-A c in the terminal is for people"},
+    {"gdb", VMR_OPT_GDB, "ADDR",
+     "serve GDB's remote protocol at unix:PATH, HOST:PORT or :PORT (of this host)"},
+    {"wait", VMR_OPT_WAIT, NULL, "with --gdb: the guest begins when GDB lets it"},
     {"swap", VMR_OPT_SWAP, "EVENT:ACCEL",
      "run on with another accelerator at pc=ADDRESS, pc=SYMBOL, io=PORT, mmio=ADDRESS, irq=DEVICE:N or "
      "time=SECONDS; repeatable: each waits for the one before"},

@@ -20,6 +20,8 @@ typedef enum VmrOptionId {
     VMR_OPT_DESCRIBE,
     VMR_OPT_TRACE,
     VMR_OPT_MONITOR,
+    VMR_OPT_GDB,
+    VMR_OPT_WAIT,
     VMR_OPT_SWAP,
     VMR_OPT_SYMBOLS,
     VMR_OPT_SAVE,

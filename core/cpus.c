@@ -25,7 +25,8 @@ static bool wait_to_run(VmrCpu *cpu, bool halted)
     bool quit;
     for (;;) {
         quit = flag(&p->cpus_quit);
-        bool hold = flag(&p->park) || flag(&p->request_pending) || cpu->stopped;
+        bool hold = flag(&p->park) || flag(&p->request_pending) || flag(&cpu->debug_hold) ||
+                    cpu->stopped;
         if (quit || (!hold && (!halted || cpu->wake)))
             break;
         if (!cpu->parked) {

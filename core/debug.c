@@ -6,6 +6,7 @@
  */
 #include "debug.h"
 
+#include "gdb.h"
 #include "runtime.h"
 #include "swap.h"
 
@@ -75,7 +76,7 @@ static void changed(VmrMachine *m)
     vmr_cpus_kick(m);
 }
 
-bool vmr_debug_add(VmrMachine *m, const VmrPoint *point, GError **error)
+static struct VmrDebugState *state(VmrMachine *m)
 {
     struct VmrDebugState *d = m->priv->debug;
     if (!d) {
@@ -85,6 +86,18 @@ bool vmr_debug_add(VmrMachine *m, const VmrPoint *point, GError **error)
         d->gen = 1;
         __atomic_store_n(&m->priv->debug, d, __ATOMIC_RELEASE);
     }
+    return d;
+}
+
+void vmr_debug_changed(VmrMachine *m)
+{
+    (void)state(m);
+    changed(m);
+}
+
+bool vmr_debug_add(VmrMachine *m, const VmrPoint *point, GError **error)
+{
+    struct VmrDebugState *d = state(m);
     g_mutex_lock(&d->lock);
     bool ok = find(d, point, d->points->len) >= 0 || fits(collect(d, NULL) + 1, m->accel, m->vm, error);
     if (ok)
@@ -155,8 +168,8 @@ void vmr_debug_stopped(VmrCpu *cpu)
         if (!cpu->debug_step)
             return;
     }
-    if (hit->step || hit->kind != VMR_POINT_EXEC)
-        return;
+    bool point = !hit->step && hit->kind == VMR_POINT_EXEC;
+    bool taken = (point && vmr_swap_pc(cpu->machine, hit->address)) || vmr_gdb_stopped(cpu);
     /* If nobody takes it, it comes again while the point is set. */
-    cpu->debug_over = vmr_swap_pc(cpu->machine, hit->address);
+    cpu->debug_over = point && taken;
 }

@@ -9,6 +9,7 @@
 #include "debug.h"
 #include "display.h"
 #include "drive.h"
+#include "gdb.h"
 #include "monitor.h"
 #include "net.h"
 #include "runtime.h"
@@ -121,6 +122,7 @@ void vmr_machine_free(VmrMachine *m)
         vmr_monitor_close(m);
         vmr_monitor_terminal_free(m);
         vmr_swap_free(m);
+        vmr_gdb_close(m, 0);
         vmr_debug_free(m);
         vmr_symbols_free(m);
         vmr_workers_drain(p->workers);
@@ -297,6 +299,7 @@ static bool carry_out(VmrMachine *m)
         p->reset_by_user = false;
     }
     vmr_swap_carry_out(m);
+    vmr_gdb_carry_out(m);
     /* A request that came meanwhile keeps the vCPUs waiting. */
     g_mutex_lock(&p->request_lock);
     if (!p->end_wanted && !p->reset_wanted)
@@ -438,12 +441,18 @@ int vmr_machine_run(VmrMachine *m)
     }
     p->run_start = g_get_monotonic_time();
     vmr_swap_start(m);
-    if (p->resume_devices) {
+    if (p->resume_devices && vmr_gdb_waits(m)) {
+        /* it stays paused, as it was when it was saved */
+    } else if (p->resume_devices) {
         vmr_machine_resume(m); /* it was paused when it was saved */
     } else {
         p->pause_depth = 0; /* no resume(): no device was told to pause */
-        vmr_clock_start(m);
-        vmr_cpus_unpark(m);
+        if (!vmr_gdb_waits(m)) {
+            vmr_clock_start(m);
+            vmr_cpus_unpark(m);
+        } else {
+            (void)vmr_machine_pause(m);
+        }
     }
     GPtrArray *sources = end_sources(m);
     while (!carry_out(m))
@@ -455,6 +464,7 @@ int vmr_machine_run(VmrMachine *m)
         vmr_monitor_event(m, VMR_EVENT_PANICKED, true);
     vmr_monitor_event(m, VMR_EVENT_SHUTDOWN, !p->end_by_user);
     vmr_monitor_close(m);
+    vmr_gdb_close(m, p->end_status);
     p->run_time = g_get_monotonic_time() - p->run_start;
     vmr_displays_close(m);
     vmr_displays_dump(m);

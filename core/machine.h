@@ -31,6 +31,7 @@ struct VmrCpu {
     /* core/debug.c, on its thread or while it is parked */
     VmrDebugHit debug_hit; /* the accelerator's, with VMR_EXIT_DEBUG */
     bool debug_step;       /* stop behind the next instruction */
+    bool debug_hold;       /* it is not to run: atomic */
     bool debug_over;       /* it stands at a point, and is to pass it first */
     unsigned debug_gen;    /* what the accelerator was last told: VmrDebugState.gen, 0 nothing */
     bool debug_alone;      /* it was told of no point, for debug_over */

@@ -7,6 +7,7 @@
 #include "core/chardev.h"
 #include "core/cli.h"
 #include "core/config.h"
+#include "core/gdb.h"
 #include "core/machine.h"
 #include "core/monitor.h"
 #include "core/swap.h"
@@ -20,8 +21,8 @@
 enum { STATUS_OK = 0, STATUS_USAGE = 2 };
 
 typedef struct Arguments {
-    const char *machine, *list, *describe, *trace, *save, *restore, *monitor;
-    bool do_list, check, json, stats, version, help, man;
+    const char *machine, *list, *describe, *trace, *save, *restore, *monitor, *gdb;
+    bool wait, do_list, check, json, stats, version, help, man;
     double time_limit; /* 0: none */
     GPtrArray *sets;   /* char *, owned */
     GPtrArray *swaps, *symbols; /* const char * */
@@ -101,6 +102,12 @@ static bool apply(Arguments *a, VmrOptionId id, const char *value)
     case VMR_OPT_MONITOR:
         a->monitor = value;
         break;
+    case VMR_OPT_GDB:
+        a->gdb = value;
+        break;
+    case VMR_OPT_WAIT:
+        a->wait = true;
+        break;
     case VMR_OPT_SWAP:
         g_ptr_array_add(a->swaps, (gpointer)value);
         break;
@@ -176,6 +183,8 @@ static bool prepare(const Arguments *a, VmrMachine *machine, GError **error)
     for (unsigned i = 0; i < a->swaps->len; i++)
         if (!vmr_swap_add(machine, a->swaps->pdata[i], error))
             return false;
+    if (a->gdb && !vmr_gdb_listen(machine, a->gdb, a->wait, error))
+        return false;
     return !a->monitor || vmr_monitor_listen(machine, a->monitor, error);
 }
 
@@ -259,6 +268,9 @@ int main(int argc, char **argv)
         status = vmr_describe(a.describe, a.json, stdout);
     } else if (!a.machine) {
         usage("--machine FILE is missing");
+        status = STATUS_USAGE;
+    } else if (a.wait && !a.gdb) {
+        usage("--wait is for --gdb");
         status = STATUS_USAGE;
     } else {
         status = load_and_run(&a);

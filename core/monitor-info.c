@@ -7,8 +7,10 @@
 #include "monitor.h"
 
 #include "config.h"
+#include "debug.h"
 #include "runtime.h"
 #include "state.h"
+#include "symbols.h"
 
 #include <string.h>
 #include <vmrun/x86.h>
@@ -49,7 +51,10 @@ static void registers(VmrMachine *m, GString *to)
     for (unsigned i = 0; i < 16; i++)
         g_string_append_printf(to, "%-3s %016" PRIx64 "%s", gpr_names[i], s.gpr[i],
                                i % 4 == 3 ? "\n" : "  ");
-    g_string_append_printf(to, "rip %016" PRIx64 "  rflags %08" PRIx64 "\n", s.rip, s.rflags);
+    char *name = vmr_symbols_name(m, s.rip + (s.efer >> 10 & s.seg[VMR_X86_CS].l ? 0 : s.seg[VMR_X86_CS].base));
+    g_string_append_printf(to, "rip %016" PRIx64 "  rflags %08" PRIx64 "%s%s\n", s.rip, s.rflags, name ? "  " : "",
+                           name ? name : "");
+    g_free(name);
     for (unsigned i = 0; i < 8; i++) {
         const VmrX86Segment *g = i < 6 ? &s.seg[i] : i == 6 ? &s.ldtr : &s.tr;
         g_string_append_printf(to, "%-4s %04x  base %016" PRIx64 "  limit %08x  type %x s%u dpl%u "
@@ -160,60 +165,6 @@ bool vmr_monitor_info(VmrMachine *m, const char *what, GString *to)
 
 /* ---- memory ----------------------------------------------------------- */
 
-static bool read_physical(VmrMachine *m, uint64_t address, void *buf, unsigned len)
-{
-    uint8_t *to = buf;
-    bool ok = true;
-    vmr_reader_pin();
-    for (unsigned done = 0; ok && done < len;) {
-        const VmrRange *r = vmr_space_find(m->memory, address + done);
-        ok = r && r->kind != VMR_RANGE_IO;
-        if (!ok)
-            break;
-        unsigned n = (unsigned)MIN((uint64_t)(len - done - 1), r->last - (address + done)) + 1;
-        memcpy(to + done, r->host + (address + done - r->base), n);
-        done += n;
-    }
-    vmr_reader_unpin();
-    return ok;
-}
-
-enum { P = 1, PS = 1 << 7 };
-static const uint64_t FRAME = 0x000ffffffffff000ull;
-
-/* SDM volume 3, chapter 4; permissions are not looked at. */
-static bool translate(VmrMachine *m, const VmrX86State *s, uint64_t v, uint64_t *p)
-{
-    if (!(s->cr0 >> 31 & 1)) {
-        *p = v;
-        return true;
-    }
-    bool pae = s->cr4 >> 5 & 1, lng = s->efer >> 10 & 1;
-    unsigned levels = lng ? (s->cr4 >> 12 & 1 ? 5 : 4) : pae ? 3 : 2;
-    unsigned bits = pae ? 9 : 10, size = pae ? 8 : 4;
-    uint64_t table = s->cr3 & (lng ? FRAME : pae ? 0xffffffe0u : 0xfffff000u);
-    if (!lng)
-        v = (uint32_t)v;
-    for (unsigned level = levels; level-- > 0;) {
-        unsigned shift = 12 + level * bits;
-        uint64_t e = 0;
-        unsigned index = (unsigned)(v >> shift) & ((1u << bits) - 1);
-        if (!read_physical(m, table + index * size, &e, size) || !(e & P))
-            return false;
-        bool large = level && (e & PS) && (pae ? level <= 2 && !(levels == 3 && level == 2)
-                                               : s->cr4 >> 4 & 1);
-        if (level == 0 || large) {
-            uint64_t mask = ((uint64_t)1 << shift) - 1;
-            *p = (e & FRAME & ~mask) | (v & mask);
-            if (!pae && large)
-                *p = (e & 0xffc00000u) | (e >> 13 & 0xff) << 32 | (v & mask);
-            return true;
-        }
-        table = e & FRAME;
-    }
-    return false;
-}
-
 /* A number, a register, or either + or - a number. */
 static bool address_of(VmrMachine *m, const VmrX86State *s, const char *text, uint64_t *address)
 {
@@ -303,7 +254,7 @@ void vmr_monitor_dump(VmrMachine *m, const char *format, const char *text, bool 
             for (unsigned b = 0; ok && b < f.size; b++) {
                 uint64_t p = address + b;
                 uint8_t byte = 0;
-                ok = (physical || translate(m, s, p, &p)) && read_physical(m, p, &byte, 1);
+                ok = (physical || vmr_debug_translate(m, s, p, &p)) && vmr_debug_read_physical(m, p, &byte, 1);
                 v |= (uint64_t)byte << (b * 8);
             }
             if (!ok) {

@@ -149,6 +149,7 @@ struct VmrMachinePrivate {
     struct VmrTerminalMonitor *terminal;
     unsigned monitor_cpu;        /* what `info registers` is about */
     struct VmrSwaps *swaps;      /* --swap */
+    struct VmrGdb *gdb;          /* --gdb */
     struct VmrSymbols *symbols;  /* --symbols */
     struct VmrDebugState *debug; /* debug.c; NULL: nothing stops anything */
     VmrCpuStats *past_stats;     /* a vCPU each: of the accelerators before this one; or NULL */

@@ -48,7 +48,7 @@ try 0 '--machine FILE' -h
 try 0 '^.TH VMRUN 1' --man
 try 2 '--machine FILE is missing'
 try 2 "unknown option '--machin'; did you mean '--machine'" --machin x
-try 2 "unknown option '--gdb'" --gdb :1234
+try 2 '--wait is for --gdb' --wait --machine pc.conf
 try 2 'needs a value' --set
 try 2 'takes no value' --check=1
 try 2 'is not an option' pc.conf
