@@ -6,8 +6,11 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SIZE = 1 << 20 };
@@ -179,6 +182,90 @@ static void test_lock(void)
     image_free(&i);
 }
 
+/* In another process: how does opening end?  0, or the error's code plus one. */
+static int open_elsewhere(const char *path, bool read_only)
+{
+    GError *error = NULL;
+    pid_t child = fork();
+    if (child == 0) {
+        VmrBlock *b = vmr_block_raw_open(path, read_only, true, VMR_CACHE_WRITEBACK, &error);
+        _exit(b ? 0 : strstr(error->message, path) ? error->code + 1 : 255);
+    }
+    int status;
+    g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+    g_assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_lock_processes(void)
+{
+    GError *error = NULL;
+    Image i = image(4096);
+    int in_use = G_FILE_ERROR_ACCES + 1;
+    VmrBlock *b = vmr_block_raw_open(i.path, false, true, VMR_CACHE_WRITEBACK, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(open_elsewhere(i.path, false), ==, in_use);
+    g_assert_cmpint(open_elsewhere(i.path, true), ==, in_use);
+    vmr_block_close(b);
+    b = vmr_block_raw_open(i.path, true, true, VMR_CACHE_WRITEBACK, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(open_elsewhere(i.path, true), ==, 0);
+    g_assert_cmpint(open_elsewhere(i.path, false), ==, in_use);
+    vmr_block_close(b);
+    /* A process that has died keeps nothing. */
+    int ends[2];
+    char byte;
+    g_assert_cmpint(pipe2(ends, O_CLOEXEC), ==, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        b = vmr_block_raw_open(i.path, false, true, VMR_CACHE_WRITEBACK, NULL);
+        if (write(ends[1], b ? "y" : "n", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    g_assert_cmpint((int)read(ends[0], &byte, 1), ==, 1);
+    g_assert_cmpint(byte, ==, 'y');
+    g_assert_null(vmr_block_raw_open(i.path, true, true, VMR_CACHE_WRITEBACK, NULL));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    b = vmr_block_raw_open(i.path, false, true, VMR_CACHE_WRITEBACK, &error);
+    g_assert_no_error(error);
+    vmr_block_close(b);
+    close(ends[0]);
+    close(ends[1]);
+    image_free(&i);
+}
+
+/* QEMU does not write to what we have open, for writing or reading. */
+static void test_lock_qemu(void)
+{
+    GError *error = NULL;
+    char *tool = g_find_program_in_path("qemu-io");
+    if (!tool) {
+        g_test_skip("no qemu-io here (package qemu-utils)");
+        return;
+    }
+    Image i = image(SIZE);
+    const char *argv[] = {tool, "-f", "raw", "-c", "write 0 512", i.path, NULL};
+    for (int writer = 0; writer < 3; writer++) {
+        char *said, *wrong;
+        int status;
+        VmrBlock *b = writer == 2 ? NULL : vmr_block_raw_open(i.path, !writer, true,
+                                                              VMR_CACHE_WRITEBACK, &error);
+        g_assert_no_error(error);
+        g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &said, &wrong, &status,
+                                   &error));
+        g_test_message("%d: %s%s", writer, said, wrong);
+        g_assert_true((status == 0) == (writer == 2));
+        g_assert_true((strstr(wrong, "lock") != NULL) == (writer < 2));
+        g_free(said);
+        g_free(wrong);
+        vmr_block_close(b);
+    }
+    g_free(tool);
+    image_free(&i);
+}
+
 static void test_refused(void)
 {
     GError *error = NULL;
@@ -205,6 +292,8 @@ int main(int argc, char **argv)
     g_test_add_func("/drive/odd-size", test_odd_size);
     g_test_add_func("/drive/overlay", test_overlay);
     g_test_add_func("/drive/lock", test_lock);
+    g_test_add_func("/drive/lock-processes", test_lock_processes);
+    g_test_add_func("/drive/lock-qemu", test_lock_qemu);
     g_test_add_func("/drive/refused", test_refused);
     return g_test_run();
 }
