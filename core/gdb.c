@@ -727,6 +727,9 @@ static void hang_up(struct VmrGdb *g)
 static gboolean incoming(GSocketService *service, GSocketConnection *connection, GObject *source, gpointer data)
 {
     struct VmrGdb *g = data;
+    char c;
+    if (g->connection && recv(socket_of(g), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        hang_up(g); /* the former one has gone, which comes to light now */
     if (g->connection || (!g->halted && !halt(g)))
         return TRUE; /* it is closed: one at a time */
     g->wait = false;
