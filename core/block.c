@@ -3,6 +3,46 @@
  */
 #include "block.h"
 
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What a file looks like, if it is not raw; NULL otherwise. */
+static const char *looks_like(const char *path)
+{
+    static const struct {
+        const char *name;
+        unsigned length;
+        const char *magic;
+    } known[] = {{"qcow2", 4, "QFI\xfb"}, {"vmdk", 4, "KDMV"}, {"vhdx", 8, "vhdxfile"}};
+    char head[8] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return NULL;
+    ssize_t n = pread(fd, head, sizeof(head), 0);
+    close(fd);
+    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++)
+        if (n >= (ssize_t)known[i].length && !memcmp(head, known[i].magic, known[i].length))
+            return known[i].name;
+    return NULL;
+}
+
+VmrBlock *vmr_block_open(const char *path, const VmrBlockOptions *how, GError **error)
+{
+    const char *like = how->format == VMR_FORMAT_AUTO || how->format == VMR_FORMAT_RAW_FOR_SURE
+                           ? looks_like(path) : NULL;
+    if (how->format == VMR_FORMAT_QCOW2 || (how->format == VMR_FORMAT_AUTO && !g_strcmp0(like, "qcow2")))
+        return vmr_block_qcow2_open(path, how, error);
+    if (!like)
+        return vmr_block_raw_open(path, how->read_only, how->lock, how->cache, error);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS,
+                how->format == VMR_FORMAT_AUTO
+                    ? "%s: it looks like %s, which is not supported (format = raw takes it as it is)"
+                    : "%s: it looks like %s, but what it is was not recorded (qemu-img rebase -u -F FORMAT -b)",
+                path, like);
+    return NULL;
+}
+
 void vmr_block_close(VmrBlock *b)
 {
     if (b)

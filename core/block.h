@@ -37,9 +37,29 @@ typedef enum VmrCacheMode {
     VMR_CACHE_UNSAFE,
 } VmrCacheMode;
 
+typedef enum VmrBlockFormat {
+    VMR_FORMAT_AUTO, /* what it looks like */
+    VMR_FORMAT_RAW,
+    VMR_FORMAT_QCOW2,
+    VMR_FORMAT_RAW_FOR_SURE, /* raw, and an error if it looks like anything else */
+} VmrBlockFormat;
+
+typedef struct VmrBlockOptions {
+    VmrBlockFormat format;
+    VmrCacheMode cache;
+    bool read_only, lock;
+    unsigned depth; /* backing files that led to it */
+} VmrBlockOptions;
+
+/* An image of any format, with its backing files.  NULL with an error.  [main] */
+VmrBlock *vmr_block_open(const char *path, const VmrBlockOptions *how, GError **error);
+
 /* A file or block device; the lock keeps other vmruns off it.  NULL with an error.  [main] */
 VmrBlock *vmr_block_raw_open(const char *path, bool read_only, bool lock, VmrCacheMode cache,
                              GError **error);
+/* An image of the qcow2 format.  For a fuzzer: `how` with read_only and cache = writeback, then the
+   table's functions within the size. */
+VmrBlock *vmr_block_qcow2_open(const char *path, const VmrBlockOptions *how, GError **error);
 /* What is written goes to a temporary file, `base` stays as it is; takes `base` over. */
 VmrBlock *vmr_block_overlay_new(VmrBlock *base, GError **error);
 

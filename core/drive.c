@@ -3,16 +3,14 @@
  *
  * Each request is one job of the work pool.  What a guest may get wrong (bounds,
  * alignment, writes to a read-only drive) is answered with an errno.
- * Leaves out image formats other than raw, and resizing.
+ * Leaves out resizing.
  */
 #include "drive.h"
 #include "properties.h"
 #include "runtime.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct DriveOptions {
     const char *file, *serial;
@@ -30,7 +28,7 @@ struct VmrDrive {
     unsigned in_flight; /* under the domain lock */
 };
 
-static const char *const formats[] = {"auto", "raw", NULL};
+static const char *const formats[] = {"auto", "raw", "qcow2", NULL};
 static const char *const caches[] = {"writeback", "writethrough", "none", "unsafe", NULL};
 
 #define D(member_) offsetof(DriveOptions, member_)
@@ -39,7 +37,8 @@ const VmrProperty vmr_drive_properties[] = {
     {.name = "file", .type = VMR_PROP_PATH, .flags = VMR_PROP_REQUIRED, .offset = D(file),
      .doc = "The image: a file, or a block device"},
     {.name = "format", .type = VMR_PROP_ENUM, .offset = D(format), .default_text = "auto",
-     .names = formats, .doc = "What is in the file; auto looks, and refuses what it cannot read"},
+     .names = formats, .doc = "What is in the file; auto looks, and refuses what it cannot read. qcow2 can only be read as "
+            "yet: with readonly or snapshot"},
     {.name = "readonly", .type = VMR_PROP_BOOL, .offset = D(readonly), .default_text = "off",
      .doc = "The guest cannot write"},
     {.name = "snapshot", .type = VMR_PROP_BOOL, .offset = D(snapshot), .default_text = "off",
@@ -71,38 +70,17 @@ VmrDrive *vmr_drive_new(VmrMachine *m, const VmrSection *section, VmrErrors *err
     return d;
 }
 
-/* Formats whose content must not be taken for a disk's: the guest would see the wrong bytes. */
-static bool check_format(const VmrDrive *d, GError **error)
-{
-    static const struct {
-        const char *name;
-        unsigned length;
-        const char *magic;
-    } known[] = {{"qcow2", 4, "QFI\xfb"}, {"vmdk", 4, "KDMV"}, {"vhdx", 8, "vhdxfile"}};
-    char head[8] = {0};
-    int fd = d->options.format == 0 ? open(d->options.file, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-    if (fd < 0)
-        return true;
-    ssize_t n = pread(fd, head, sizeof(head), 0);
-    close(fd);
-    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
-        if (n < (ssize_t)known[i].length || memcmp(head, known[i].magic, known[i].length))
-            continue;
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSYS,
-                    "%s: it looks like %s, which is not supported (format = raw takes it as it is)",
-                    d->options.file, known[i].name);
-        return false;
-    }
-    return true;
-}
-
 static bool open_one(VmrDrive *d, GError **error)
 {
     const DriveOptions *o = &d->options;
     bool base_only = o->readonly || o->snapshot;
-    if (!check_format(d, error))
-        return false;
-    d->block = vmr_block_raw_open(o->file, base_only, o->lock, (VmrCacheMode)o->cache, error);
+    VmrBlockOptions how = {
+        .format = (VmrBlockFormat)o->format,
+        .cache = (VmrCacheMode)o->cache,
+        .read_only = base_only,
+        .lock = o->lock,
+    };
+    d->block = vmr_block_open(o->file, &how, error);
     if (!d->block || !o->snapshot || o->readonly)
         return d->block != NULL;
     d->block = vmr_block_overlay_new(d->block, error);

@@ -24,6 +24,7 @@ need_build_packages() {
     need libglib2.0-dev pkg-config --exists glib-2.0 gmodule-2.0 gio-unix-2.0
     need libpng-dev pkg-config --exists libpng
     need libzstd-dev pkg-config --exists libzstd
+    need zlib1g-dev pkg-config --exists zlib
     need libslirp-dev pkg-config --exists slirp
     need libjson-glib-dev pkg-config --exists json-glib-1.0
     need python3 has python3

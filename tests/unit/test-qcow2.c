@@ -1,0 +1,220 @@
+/*
+ * test-qcow2 - qcow2 images that qemu-img has made are read as it reads them; what is not
+ * supported is refused by name; damaged ones give errors.
+ */
+#include "core/block.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIZE = (3 << 20) + 1536 };
+
+static char *folder;
+static uint8_t *content; /* what raw holds */
+
+static char *in_folder(const char *name)
+{
+    return g_build_filename(folder, name, NULL);
+}
+
+/* A shell command in the folder. */
+static void run(const char *command)
+{
+    GError *error = NULL;
+    char *said, *wrong, *text = g_strdup_printf("cd '%s' && %s", folder, command);
+    const char *argv[] = {"/bin/sh", "-c", text, NULL};
+    int status;
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &said, &wrong, &status, &error));
+    g_test_message("%s: %s%s", command, said, wrong);
+    g_assert_cmpint(status, ==, 0);
+    g_free(said);
+    g_free(wrong);
+    g_free(text);
+}
+
+static uint32_t pick(uint32_t bound)
+{
+    static uint32_t x = 2463534242;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x % bound;
+}
+
+static VmrBlock *open_image(const char *name, GError **error)
+{
+    VmrBlockOptions how = {.read_only = true, .lock = true};
+    char *path = in_folder(name);
+    VmrBlock *b = vmr_block_open(path, &how, error);
+    g_free(path);
+    return b;
+}
+
+static void expect(const char *name, const uint8_t *bytes)
+{
+    GError *error = NULL;
+    VmrBlock *b = open_image(name, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(b->klass->name, ==, "qcow2");
+    g_assert_cmpuint(b->size, ==, SIZE);
+    uint8_t *got = g_malloc(SIZE);
+    VmrBuffer all = {got, SIZE};
+    g_assert_cmpint(b->klass->read(b, 0, SIZE, &all, 1), ==, 0);
+    g_assert_true(!memcmp(got, bytes, SIZE));
+    for (unsigned i = 0; i < 200; i++) {
+        uint32_t at = pick(SIZE / 512), n = 1 + pick(MIN(SIZE / 512 - at, 300)), cut = 1 + pick(n * 512 - 1);
+        VmrBuffer two[] = {{got, cut}, {got + cut, n * 512 - cut}};
+        memset(got, 0x55, n * 512);
+        g_assert_cmpint(b->klass->read(b, at * 512, n * 512, two, 2), ==, 0);
+        g_assert_true(!memcmp(got, bytes + at * 512, n * 512));
+    }
+    g_free(got);
+    vmr_block_close(b);
+}
+
+static void test_formats(void)
+{
+    static const char *const options[] = {
+        "compat=1.1", "compat=0.10", "compat=1.1,cluster_size=512", "compat=1.1,cluster_size=2M",
+        "compat=1.1,refcount_bits=1", "compat=1.1,refcount_bits=64,lazy_refcounts=on",
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
+        char *c = g_strdup_printf("qemu-img convert -f raw -O qcow2 -o %s raw image", options[i]);
+        run(c);
+        expect("image", content);
+        g_free(c);
+    }
+    run("qemu-img convert -c -f raw -O qcow2 raw image");
+    expect("image", content);
+    run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=4k raw image");
+    expect("image", content);
+}
+
+static void test_zstd(void)
+{
+    GError *error = NULL;
+    run("qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd raw image");
+    VmrBlock *b = open_image("image", &error);
+    vmr_block_close(b);
+    if (!b && strstr(error->message, "built without"))
+        g_test_skip(error->message);
+    else
+        expect("image", content);
+    g_clear_error(&error);
+}
+
+static void test_backing(void)
+{
+    uint8_t *bytes = g_memdup2(content, SIZE);
+    run("qemu-img convert -c -f raw -O qcow2 raw base");
+    run("qemu-img create -q -f qcow2 -F qcow2 -b base -o cluster_size=4k middle");
+    run("qemu-img create -q -f qcow2 -F qcow2 -b middle top");
+    expect("top", bytes);
+    run("qemu-io -c 'write -P 7 1000000 5120' -f qcow2 middle && qemu-io -c 'write -z 1M 128k' -f qcow2 top");
+    memset(bytes + 1000000, 7, 5120);
+    memset(bytes + (1 << 20), 0, 128 << 10);
+    expect("top", bytes);
+    /* A base that is raw, and shorter. */
+    run("head -c 1000448 raw >short && qemu-img create -q -f qcow2 -F raw -b short top 3147264");
+    memset(bytes, 0, SIZE);
+    memcpy(bytes, content, 1000448);
+    expect("top", bytes);
+    g_free(bytes);
+}
+
+static void expect_refused(const char *what)
+{
+    GError *error = NULL;
+    g_assert_null(open_image("image", &error));
+    g_assert_nonnull(error);
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, what));
+    g_clear_error(&error);
+}
+
+static void test_refused(void)
+{
+    run("qemu-img create -q -f qcow2 -o data_file=data image 1M");
+    expect_refused("external");
+    run("rm -f image data && qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=64k image 1M");
+    expect_refused("extended L2");
+    run("qemu-img create -q -f qcow2 image 1M && printf '\\002' | dd of=image bs=1 seek=35 conv=notrunc status=none");
+    expect_refused("encrypted");
+    run("qemu-img create -q -f qcow2 image 1M && printf '\\001' | dd of=image bs=1 seek=75 conv=notrunc status=none");
+    expect_refused("not supported: unknown (bit 32)");
+    /* A chain that bites its tail. */
+    run("qemu-img create -q -f qcow2 image 1M && qemu-img create -q -f qcow2 -F qcow2 -b image other "
+        "&& qemu-img rebase -u -F qcow2 -b other image");
+    expect_refused("chain");
+    /* What a base is must be known, if it looks like something. */
+    run("qemu-img create -q -f qcow2 other 1M && qemu-img create -q -f qcow2 -F qcow2 -b other image "
+        "&& printf AAAA | dd of=image bs=1 seek=112 conv=notrunc status=none");
+    expect_refused("was not recorded");
+}
+
+/* Bytes at random: opened or not, read or not, nothing but that. */
+static void test_damaged(void)
+{
+    run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=512 short sick && "
+        "qemu-io -c 'write -P 3 4k 40k' -f qcow2 sick >/dev/null");
+    char *path = in_folder("sick"), *hurt = in_folder("hurt"), *good;
+    gsize length;
+    g_assert_true(g_file_get_contents(path, &good, &length, NULL));
+    unsigned opened = 0, errors = 0;
+    uint8_t *got = g_malloc(64 << 10);
+    for (unsigned i = 0; i < 1500; i++) {
+        char *bad = g_memdup2(good, length);
+        unsigned reach = i % 3 ? (unsigned)MIN(length, 8192) : 112;
+        for (unsigned n = 1 + pick(i % 5 ? 40 : 4); n; n--)
+            bad[8 + pick(reach - 8)] = (char)(pick(2) ? pick(256) : 1u << pick(8));
+        g_assert_true(g_file_set_contents(hurt, bad, (gssize)(i % 7 ? length : pick((uint32_t)length)), NULL));
+        VmrBlock *b = open_image("hurt", NULL);
+        for (unsigned n = 0; b && n < 20; n++) {
+            uint64_t size = MIN(b->size, 64 << 10) / 512, at = n ? pick((uint32_t)MIN(b->size / 512 - size + 1, 4096)) : 0;
+            VmrBuffer all = {got, size * 512};
+            errors += b->klass->read(b, at * 512, size * 512, &all, 1) != 0;
+        }
+        opened += b != NULL;
+        vmr_block_close(b);
+        g_free(bad);
+    }
+    g_test_message("%u opened, %u errors of reading", opened, errors);
+    g_assert_cmpuint(opened, >, 100);
+    g_assert_cmpuint(errors, >, 100);
+    g_free(got);
+    g_free(good);
+    g_free(path);
+    g_free(hurt);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    char *tool = g_find_program_in_path("qemu-img");
+    if (!tool) {
+        g_print("1..0 # SKIP no qemu-img here (package qemu-utils)\n");
+        return 0;
+    }
+    g_free(tool);
+    folder = g_dir_make_tmp("vmrun-qcow2-XXXXXX", NULL);
+    content = g_malloc0(SIZE);
+    for (unsigned i = 0; i < SIZE; i++)
+        content[i] = i >> 16 & 1 ? (uint8_t)(i * 7 + (i >> 9)) : i >> 17 & 1 ? (uint8_t)pick(256) : 0;
+    char *raw = in_folder("raw");
+    g_file_set_contents(raw, (char *)content, SIZE, NULL);
+    g_test_add_func("/qcow2/formats", test_formats);
+    g_test_add_func("/qcow2/zstd", test_zstd);
+    g_test_add_func("/qcow2/backing", test_backing);
+    g_test_add_func("/qcow2/refused", test_refused);
+    g_test_add_func("/qcow2/damaged", test_damaged);
+    int status = g_test_run();
+    char *clean = g_strdup_printf("rm -rf '%s'", folder);
+    status |= system(clean) != 0;
+    g_free(clean);
+    g_free(raw);
+    g_free(folder);
+    g_free(content);
+    return status;
+}
