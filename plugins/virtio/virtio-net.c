@@ -2,12 +2,13 @@
  * virtio-net - a virtio network card on a network back end.
  *
  * After VIRTIO 1.2, 5.1: mergeable receive buffers, checksums and TCP segments left
- * to the back end where it can, link status, and a control queue for the receive
- * filter, the MAC address and what the driver takes.
+ * to the back end where it can, link status, several queue pairs, and a control queue
+ * for the receive filter, the MAC address, VLANs, queue pairs and what the driver takes.
  *
  * Frames are sent straight from guest memory.  A frame that there are no buffers for
- * is left with the back end.
- * Leaves out several queue pairs, VLAN filtering, RSS, and notification coalescing.
+ * is left with the back end.  A flow is received where the driver last sent for it
+ * (automatic receive steering, 5.1.6.5.5).
+ * Leaves out RSS and notification coalescing.
  */
 #include "virtio.h"
 
@@ -17,16 +18,17 @@
 #define BIT(n_) (1ull << (n_))
 
 enum {
-    Q_RX,
-    Q_TX,
-    Q_CONTROL,
+    PAIRS_MAX = (VIRTIO_QUEUES_MAX - 1) / 2,
+    FLOWS = 256, /* hashes of flows that are told apart */
 
     /* configuration */
     MAC = 0,
     STATUS = 6,
+    MAX_PAIRS = 8,
     MTU = 10,
     CONFIG_SIZE = 12,
     S_LINK_UP = 1,
+    S_ANNOUNCE = 2,
 
     /* The header before each frame. */
     H_FLAGS = 0,
@@ -56,6 +58,13 @@ enum {
     CTRL_MAC = 1,
     CTRL_MAC_TABLE_SET = 0,
     CTRL_MAC_ADDR_SET = 1,
+    CTRL_VLAN = 2,
+    CTRL_VLAN_ADD = 0,
+    CTRL_VLAN_DEL = 1,
+    CTRL_ANNOUNCE = 3,
+    CTRL_ANNOUNCE_ACK = 0,
+    CTRL_MQ = 4,
+    CTRL_MQ_VQ_PAIRS_SET = 0,
     CTRL_GUEST_OFFLOADS = 5,
     CTRL_OK = 0,
     CTRL_ERR = 1,
@@ -64,6 +73,17 @@ enum {
     ADDRESSES_MAX = 64, /* in each of the filter's two tables */
     CHAINS_MAX = 256,   /* that one frame may be spread over */
     BUFFERS_MAX = 256,  /* that one frame may be sent from */
+    VLANS = 4096,
+
+    /* Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200) */
+    FRAME_TYPE = 12,
+    FRAME_TAG = 14,
+    FRAME_START = 64, /* as much of a frame as its flow can be told from */
+    TYPE_VLAN = 0x8100,
+    TYPE_IPV4 = 0x0800,
+    TYPE_IPV6 = 0x86dd,
+    PROTOCOL_TCP = 6,
+    PROTOCOL_UDP = 17,
 };
 
 #define F_CSUM BIT(0)
@@ -81,7 +101,10 @@ enum {
 #define F_STATUS BIT(16)
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
+#define F_CTRL_VLAN BIT(19)
 #define F_CTRL_RX_EXTRA BIT(20)
+#define F_GUEST_ANNOUNCE BIT(21)
+#define F_MQ BIT(22)
 #define F_CTRL_MAC_ADDR BIT(23)
 #define GUEST_OFFLOADS (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
 
@@ -90,12 +113,14 @@ typedef struct VirtioNet {
     /* properties */
     VmrNet *net;
     const char *mac_text;
-    uint32_t mtu;
+    uint32_t mtu, queues;
 
     VmrNetInfo info;
     uint8_t mac[ADDRESS];
     bool paused;
     bool sending;
+    bool announce;            /* the driver is to tell the network where it is */
+    uint8_t flow_pair[FLOWS]; /* by hash: the queue pair that the driver last sent on */
 
     /* saved */
     uint64_t offloads; /* of GUEST_OFFLOADS: what the driver takes now */
@@ -103,7 +128,72 @@ typedef struct VirtioNet {
     uint8_t current_mac[ADDRESS];
     uint8_t unicast_count, multicast_count;
     uint8_t unicast[ADDRESSES_MAX * ADDRESS], multicast[ADDRESSES_MAX * ADDRESS];
+    uint8_t pairs;            /* in use */
+    uint8_t vlans[VLANS / 8]; /* that pass */
 } VirtioNet;
+
+static unsigned rx_queue(unsigned pair)
+{
+    return 2 * pair;
+}
+
+static unsigned tx_queue(unsigned pair)
+{
+    return 2 * pair + 1;
+}
+
+/* Behind all pairs that there could be, or behind the first one. */
+static unsigned control_queue(const VirtioNet *n)
+{
+    return virtio_has(&n->v, F_MQ) ? 2 * n->queues : 2;
+}
+
+/* ---- flows ------------------------------------------------------------ */
+
+static unsigned get_be16(const uint8_t *p)
+{
+    return (unsigned)p[0] << 8 | p[1];
+}
+
+static uint32_t mix(uint32_t hash, const uint8_t *a, const uint8_t *b, unsigned length)
+{
+    for (unsigned i = 0; i < length; i++)
+        hash = (hash ^ (a[i] ^ b[i])) * 0x01000193; /* FNV-1a */
+    return hash;
+}
+
+/* The same for both directions of a flow; what is no IP packet is all one flow. */
+static unsigned flow_hash(const uint8_t *f, size_t length)
+{
+    size_t ip = FRAME_TYPE + 2, ports;
+    unsigned address, protocol, size;
+    if (length < ip + 4)
+        return 0;
+    unsigned type = get_be16(f + FRAME_TYPE);
+    if (type == TYPE_VLAN) {
+        ip += 4;
+        type = get_be16(f + ip - 2);
+    }
+    if (type == TYPE_IPV4 && length >= ip + 20) {
+        address = 12;
+        size = 4;
+        protocol = f[ip + 9];
+        /* Only the first fragment has ports: fragments go by address. */
+        ports = get_be16(f + ip + 6) & 0x3fff ? length : ip + 4 * (f[ip] & 0xf);
+    } else if (type == TYPE_IPV6 && length >= ip + 40) {
+        address = 8;
+        size = 16;
+        protocol = f[ip + 6];
+        ports = ip + 40;
+    } else {
+        return 0;
+    }
+    const uint8_t *from = f + ip + address;
+    uint32_t hash = mix(0x811c9dc5, from, from + size, size);
+    if ((protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP) && ports + 4 <= length)
+        hash = mix(hash, f + ports, f + ports + 2, 2);
+    return (hash ^ hash >> 8 ^ hash >> 16) % FLOWS;
+}
 
 /* ---- to the guest ----------------------------------------------------- */
 
@@ -115,12 +205,18 @@ static bool is_listed(const uint8_t *table, unsigned count, const uint8_t *addre
     return false;
 }
 
-/* Does the driver want frames for this address? */
-static bool is_wanted(const VirtioNet *n, const uint8_t *to)
+/* Does the driver want a frame that begins with `to`, its destination? */
+static bool is_wanted(const VirtioNet *n, const uint8_t *to, size_t length)
 {
     static const uint8_t broadcast[ADDRESS] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     if (n->promisc)
         return true;
+    if (length >= FRAME_TAG + 2 && get_be16(to + FRAME_TYPE) == TYPE_VLAN &&
+        virtio_has(&n->v, F_CTRL_VLAN)) {
+        unsigned id = get_be16(to + FRAME_TAG) & (VLANS - 1);
+        if (!(n->vlans[id / 8] >> id % 8 & 1))
+            return false;
+    }
     if (!memcmp(to, broadcast, ADDRESS))
         return !n->nobcast;
     if (to[0] & 1)
@@ -187,13 +283,13 @@ static void scatter(VirtioNet *n, const VmrNetFrame *f, VirtioChain *const *chai
     }
 }
 
-/* How many chains for `need` bytes; 0: there are too few, or the ring is bad. */
-static unsigned gather(VirtioNet *n, uint64_t need, VirtioChain **chains)
+/* How many chains of queue `q` for `need` bytes; 0: there are too few, or the ring is bad. */
+static unsigned gather(VirtioNet *n, unsigned q, uint64_t need, VirtioChain **chains)
 {
     unsigned max = virtio_has(&n->v, F_MRG_RXBUF) ? CHAINS_MAX : 1, count = 0;
     uint64_t room = 0;
     while (room < need && count < max) {
-        VirtioChain *c = virtio_pop(&n->v, Q_RX);
+        VirtioChain *c = virtio_pop(&n->v, q);
         if (!c)
             break;
         chains[count++] = c;
@@ -219,26 +315,30 @@ static bool net_receive(VmrDevice *dev, const VmrNetFrame *f)
     VirtioNet *n = (VirtioNet *)dev;
     VirtioChain *chains[CHAINS_MAX];
     uint32_t written[CHAINS_MAX];
-    uint8_t header[HEADER], to[ADDRESS];
+    uint8_t header[HEADER], start[FRAME_START];
     uint64_t length = HEADER;
 
     if (n->paused)
         return false;
-    if (!virtio_queue_live(&n->v, Q_RX))
+    size_t have = frame_start(f, start, FRAME_START);
+    unsigned q = rx_queue(n->pairs > 1 ? n->flow_pair[flow_hash(start, have)] % n->pairs : 0);
+    if (!virtio_queue_live(&n->v, q))
+        q = rx_queue(0);
+    if (!virtio_queue_live(&n->v, q))
         return true; /* nobody listens */
-    if (frame_start(f, to, ADDRESS) < ADDRESS || !is_wanted(n, to))
+    if (have < ADDRESS || !is_wanted(n, start, have))
         return true;
     for (unsigned i = 0; i < f->buffer_count; i++)
         length += f->buffers[i].len;
-    unsigned count = gather(n, length, chains);
+    unsigned count = gather(n, q, length, chains);
     if (!count)
-        return !virtio_queue_live(&n->v, Q_RX);
+        return !virtio_queue_live(&n->v, q);
     fill_header(n, f, header);
     virtio_put16(header + H_NUM_BUFFERS, (uint16_t)count);
     virtio_write(&n->v, chains[0], 0, header, HEADER);
     scatter(n, f, chains, count, written);
     virtio_push_all(&n->v, chains, written, count);
-    virtio_signal(&n->v, Q_RX);
+    virtio_signal(&n->v, q);
     return true;
 }
 
@@ -306,18 +406,23 @@ static bool transmit(VirtioNet *n, VirtioChain *c)
         vmr_guest_error(&n->v.dev, "a frame is not in memory, or in too many pieces");
         return true;
     }
+    if (n->pairs > 1) {
+        uint8_t start[FRAME_START];
+        size_t have = frame_start(&f, start, FRAME_START);
+        n->flow_pair[flow_hash(start, have)] = (uint8_t)(c->queue / 2);
+    }
     bool sent = vmr_net_send(&n->v.dev, n->net, &f);
     virtio_unmap(&n->v, buffers, f.buffer_count, 0);
     return sent;
 }
 
-static void transmit_all(VirtioNet *n)
+static void transmit_all(VirtioNet *n, unsigned q)
 {
     VirtioChain *c;
     if (n->paused || n->sending)
         return;
     n->sending = true;
-    while ((c = virtio_pop(&n->v, Q_TX))) {
+    while ((c = virtio_pop(&n->v, q))) {
         if (!transmit(n, c)) {
             virtio_unpop(&n->v, c);
             break;
@@ -325,7 +430,7 @@ static void transmit_all(VirtioNet *n)
         virtio_push(&n->v, c, 0);
     }
     n->sending = false;
-    virtio_signal(&n->v, Q_TX);
+    virtio_signal(&n->v, q);
 }
 
 static void net_writable(VmrDevice *dev)
@@ -398,6 +503,34 @@ static bool set_tables(VirtioNet *n, VirtioChain *c)
     return true;
 }
 
+static bool set_vlan(VirtioNet *n, uint8_t command, uint16_t id)
+{
+    if (id >= VLANS || command > CTRL_VLAN_DEL)
+        return false;
+    if (command == CTRL_VLAN_ADD)
+        n->vlans[id / 8] |= (uint8_t)(1u << id % 8);
+    else
+        n->vlans[id / 8] &= (uint8_t) ~(1u << id % 8);
+    return true;
+}
+
+static bool set_pairs(VirtioNet *n, uint16_t pairs)
+{
+    if (!pairs || pairs > n->queues)
+        return false;
+    n->pairs = (uint8_t)pairs;
+    /* Until the driver sends, flows are spread. */
+    for (unsigned i = 0; i < FLOWS; i++)
+        n->flow_pair[i] = (uint8_t)(i % pairs);
+    return true;
+}
+
+static void set_status(VirtioNet *n)
+{
+    virtio_put16(n->v.config + STATUS,
+                 (n->info.link ? S_LINK_UP : 0) | (n->announce ? S_ANNOUNCE : 0));
+}
+
 static bool command(VirtioNet *n, VirtioChain *c)
 {
     uint8_t head[2], data[8];
@@ -417,6 +550,19 @@ static bool command(VirtioNet *n, VirtioChain *c)
         memcpy(n->current_mac, data, ADDRESS);
         memcpy(n->v.config + MAC, data, ADDRESS);
         return true;
+    case CTRL_VLAN:
+        return virtio_has(&n->v, F_CTRL_VLAN) && length == 2 &&
+               virtio_read(&n->v, c, 2, data, 2) == 2 &&
+               set_vlan(n, head[1], virtio_get16(data));
+    case CTRL_ANNOUNCE:
+        if (!virtio_has(&n->v, F_GUEST_ANNOUNCE) || head[1] != CTRL_ANNOUNCE_ACK || length)
+            return false;
+        n->announce = false;
+        set_status(n);
+        return true;
+    case CTRL_MQ:
+        return virtio_has(&n->v, F_MQ) && head[1] == CTRL_MQ_VQ_PAIRS_SET && length == 2 &&
+               virtio_read(&n->v, c, 2, data, 2) == 2 && set_pairs(n, virtio_get16(data));
     case CTRL_GUEST_OFFLOADS:
         if (!virtio_has(&n->v, F_CTRL_GUEST_OFFLOADS) || head[1] != 0 || length != 8 ||
             virtio_read(&n->v, c, 2, data, 8) != 8 ||
@@ -430,10 +576,10 @@ static bool command(VirtioNet *n, VirtioChain *c)
     }
 }
 
-static void control(VirtioNet *n)
+static void control(VirtioNet *n, unsigned q)
 {
     VirtioChain *c;
-    while ((c = virtio_pop(&n->v, Q_CONTROL))) {
+    while ((c = virtio_pop(&n->v, q))) {
         if (c->out_length < 2 || c->in_length < 1) {
             virtio_broken(&n->v, "a control command without a head or an answer");
             virtio_drop(&n->v, c);
@@ -443,7 +589,7 @@ static void control(VirtioNet *n)
         virtio_write(&n->v, c, c->in_length - 1, &answer, 1);
         virtio_push(&n->v, c, (uint32_t)MIN(c->in_length, (uint64_t)UINT32_MAX));
     }
-    virtio_signal(&n->v, Q_CONTROL);
+    virtio_signal(&n->v, q);
 }
 
 /* ---- configuration and life ------------------------------------------- */
@@ -451,21 +597,21 @@ static void control(VirtioNet *n)
 static void net_notify(VirtioDevice *v, unsigned queue)
 {
     VirtioNet *n = (VirtioNet *)v;
-    if (n->paused)
+    if (n->paused || queue > control_queue(n))
         return;
-    if (queue == Q_RX)
-        vmr_net_accept(&v->dev, n->net);
-    else if (queue == Q_TX)
-        transmit_all(n);
+    if (queue == control_queue(n))
+        control(n, queue);
+    else if (queue % 2 == tx_queue(0))
+        transmit_all(n, queue);
     else
-        control(n);
+        vmr_net_accept(&v->dev, n->net);
 }
 
 static void net_link(VmrDevice *dev, bool up)
 {
     VirtioNet *n = (VirtioNet *)dev;
     n->info.link = up;
-    virtio_put16(n->v.config + STATUS, up ? S_LINK_UP : 0);
+    set_status(n);
     virtio_config_changed(&n->v);
 }
 
@@ -473,7 +619,8 @@ static void fill_config(VirtioNet *n)
 {
     memset(n->v.config, 0, CONFIG_SIZE);
     memcpy(n->v.config + MAC, n->current_mac, ADDRESS);
-    virtio_put16(n->v.config + STATUS, n->info.link ? S_LINK_UP : 0);
+    set_status(n);
+    virtio_put16(n->v.config + MAX_PAIRS, (uint16_t)n->queues);
     virtio_put16(n->v.config + MTU, (uint16_t)n->mtu);
 }
 
@@ -486,6 +633,9 @@ static void net_reset(VirtioDevice *v)
     memset(n->unicast, 0, sizeof(n->unicast));
     memset(n->multicast, 0, sizeof(n->multicast));
     memcpy(n->current_mac, n->mac, ADDRESS);
+    memset(n->vlans, 0, sizeof(n->vlans));
+    set_pairs(n, 1);
+    n->announce = false;
     n->offloads = 0;
     tell_offloads(n);
     fill_config(n);
@@ -542,7 +692,10 @@ static bool choose_mac(VirtioNet *n, GError **error)
 static uint64_t offered(const VirtioNet *n)
 {
     uint64_t f = F_MAC | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ | F_CTRL_RX | F_CTRL_RX_EXTRA |
-                 F_CTRL_MAC_ADDR;
+                 F_CTRL_MAC_ADDR | F_CTRL_VLAN | F_GUEST_ANNOUNCE |
+                 VIRTIO_F_IN_ORDER; /* no chain is held while a later one is given back */
+    if (n->queues > 1)
+        f |= F_MQ;
     if (n->mtu)
         f |= F_MTU;
     if (n->info.takes & VMR_NET_CHECKSUM) {
@@ -567,7 +720,7 @@ static bool net_realize(VmrDevice *dev, GError **error)
         !vmr_net_attach(dev, n->net, &net_handler, &n->info, error))
         return false;
     n->v.offered = offered(n);
-    if (virtio_realize(&n->v, &net_type, 3, error))
+    if (virtio_realize(&n->v, &net_type, 2 * n->queues + 1, error))
         return true;
     vmr_net_detach(dev, n->net);
     return false;
@@ -591,8 +744,11 @@ static void net_pause(VmrDevice *dev)
 
 static void net_resume(VmrDevice *dev)
 {
-    ((VirtioNet *)dev)->paused = false;
-    virtio_resume((VirtioDevice *)dev);
+    VirtioNet *n = (VirtioNet *)dev;
+    n->paused = false;
+    if (n->announce)
+        virtio_config_changed(&n->v);
+    virtio_resume(&n->v);
 }
 
 static bool net_post_load(VmrDevice *dev, uint32_t version, GError **error)
@@ -600,9 +756,14 @@ static bool net_post_load(VmrDevice *dev, uint32_t version, GError **error)
     VirtioNet *n = (VirtioNet *)dev;
     n->unicast_count = MIN(n->unicast_count, ADDRESSES_MAX);
     n->multicast_count = MIN(n->multicast_count, ADDRESSES_MAX);
-    fill_config(n);
+    uint8_t pairs = n->pairs;
+    if (!set_pairs(n, pairs))
+        set_pairs(n, 1);
     if (!virtio_post_load(&n->v, error))
         return false;
+    /* It may be elsewhere on the network now (5.1.6.5.4). */
+    n->announce = virtio_has(&n->v, F_GUEST_ANNOUNCE);
+    fill_config(n);
     n->offloads &= n->v.features & GUEST_OFFLOADS;
     tell_offloads(n);
     return true;
@@ -622,6 +783,9 @@ static const VmrProperty net_properties[] = {
     {.name = "mtu", .type = VMR_PROP_U32, .offset = offsetof(VirtioNet, mtu), .default_text = "0",
      .max = 65535, .unit = "bytes",
      .doc = "what the driver is told of the largest packet; 0: nothing"},
+    {.name = "queues", .type = VMR_PROP_U32, .offset = offsetof(VirtioNet, queues),
+     .default_text = "1", .min = 1, .max = PAIRS_MAX,
+     .doc = "pairs of a receive and a transmit queue; one for each CPU is best"},
     VIRTIO_PROPERTIES,
     {.name = NULL},
 };
@@ -644,12 +808,14 @@ static const VmrField net_fields[] = {
     VMR_FIELD(U8, VirtioNet, multicast_count),
     VMR_FIELD_N(U8, VirtioNet, unicast, ADDRESSES_MAX * ADDRESS),
     VMR_FIELD_N(U8, VirtioNet, multicast, ADDRESSES_MAX * ADDRESS),
+    {"pairs", VMR_FIELD_U8, 1, offsetof(VirtioNet, pairs), 2},
+    {"vlans", VMR_FIELD_U8, VLANS / 8, offsetof(VirtioNet, vlans), 2},
     {.name = NULL},
 };
 
 static const VmrDeviceClass net_class = {
     .size = sizeof(VmrDeviceClass),
-    .state_version = 1,
+    .state_version = 2,
     .id = "virtio-net",
     .summary = "virtio network card",
     .doc = "On PCI with bus = pci0, or memory-mapped with regs = ADDRESS and irq = LINE. Where its "

@@ -38,6 +38,7 @@ enum {
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
 #define VIRTIO_F_VERSION_1 (1ull << 32)
 #define VIRTIO_F_RING_PACKED (1ull << 34)
+#define VIRTIO_F_IN_ORDER (1ull << 35)
 #define VIRTIO_F_NOTIFICATION_DATA (1ull << 38)
 
 typedef struct VirtioDevice VirtioDevice;

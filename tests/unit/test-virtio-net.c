@@ -16,6 +16,7 @@ enum {
     RX = 0,
     TX = 1,
     CONTROL = 2,
+    QUEUES = 5, /* with two pairs */
     HEADER = 12,
 };
 
@@ -23,14 +24,18 @@ enum {
 #define F_GUEST_CSUM (1ull << 1)
 #define F_HOST_TSO4 (1ull << 11)
 #define F_MRG_RXBUF (1ull << 15)
+#define F_VLAN (1ull << 19)
+#define F_ANNOUNCE (1ull << 21)
+#define F_MQ (1ull << 22)
+#define F_IN_ORDER (1ull << 35)
 #define F_CTRL (1ull << 17 | 1ull << 18 | 1ull << 20 | 1ull << 23)
 #define F_VERSION_1 (1ull << 32)
 
 typedef struct Card {
     FakeHost *h;
     VmrDevice *dev;
-    uint16_t avail[3];
-    unsigned next; /* descriptor */
+    uint16_t avail[QUEUES];
+    unsigned control; /* queue */
 } Card;
 
 static void reg(Card *c, unsigned offset, uint32_t value)
@@ -62,10 +67,20 @@ static uint8_t status(Card *c)
     return (uint8_t)fake_read(c->dev, "regs", 0x70, 4);
 }
 
+static void enable(Card *c, unsigned q)
+{
+    reg(c, 0x30, q);
+    reg(c, 0x38, SIZE);
+    for (unsigned i = 0; i < 3; i++)
+        reg(c, 0x80 + 0x10 * i, RING + (3 * q + i) * PAGE);
+    reg(c, 0x44, 1);
+}
+
 static void start(Card *c, uint64_t features)
 {
-    memset(fake_ram(c->h) + RING, 0, 9 * PAGE);
+    memset(fake_ram(c->h) + RING, 0, 3 * QUEUES * PAGE);
     memset(c->avail, 0, sizeof(c->avail));
+    c->control = features & F_MQ ? QUEUES - 1 : CONTROL;
     reg(c, 0x70, 0);
     reg(c, 0x70, 3);
     for (unsigned half = 0; half < 2; half++) {
@@ -74,13 +89,8 @@ static void start(Card *c, uint64_t features)
     }
     reg(c, 0x70, 0xb);
     g_assert_cmphex(status(c), ==, 0xb);
-    for (unsigned q = 0; q < 3; q++) {
-        reg(c, 0x30, q);
-        reg(c, 0x38, SIZE);
-        for (unsigned i = 0; i < 3; i++)
-            reg(c, 0x80 + 0x10 * i, RING + (3 * q + i) * PAGE);
-        reg(c, 0x44, 1);
-    }
+    for (unsigned q = 0; q < (features & F_MQ ? QUEUES : 3); q++)
+        enable(c, q);
     reg(c, 0x70, 0xf);
 }
 
@@ -102,11 +112,12 @@ static void offer(Card *c, unsigned q, uint64_t at, uint32_t length, uint64_t at
     uint64_t d = RING + 3 * q * PAGE + 16 * n;
     put(c, d, at, 8);
     put(c, d + 8, length, 4);
-    put(c, d + 12, (q == RX ? WRITE : 0) | (length2 ? NEXT : 0), 2);
+    bool control = q == c->control, receive = !control && q % 2 == RX;
+    put(c, d + 12, (receive ? WRITE : 0) | (length2 ? NEXT : 0), 2);
     put(c, d + 14, n + 1, 2);
     put(c, d + 16, at2, 8);
     put(c, d + 24, length2, 4);
-    put(c, d + 28, q == TX ? 0 : WRITE, 2);
+    put(c, d + 28, receive || control ? WRITE : 0, 2);
     put(c, RING + (3 * q + 1) * PAGE + 4 + 2 * (c->avail[q] % SIZE), n, 2);
     put(c, RING + (3 * q + 1) * PAGE + 2, ++c->avail[q], 2);
     reg(c, 0x50, q);
@@ -226,7 +237,7 @@ static uint8_t ask(Card *c, const void *data, uint32_t length)
 {
     memcpy(fake_ram(c->h) + DATA + 0x8000, data, length);
     put(c, DATA + 0x9000, 0xee, 1);
-    offer(c, CONTROL, DATA + 0x8000, length, DATA + 0x9000, 1);
+    offer(c, c->control, DATA + 0x8000, length, DATA + 0x9000, 1);
     return fake_ram(c->h)[DATA + 0x9000];
 }
 
@@ -269,6 +280,116 @@ static void test_control(void)
     VmrDevice *to = fake_device_new(c.h, "virtio-net", "eth1",
                                     "regs=0x10001000;event-idx=off;mac=52:54:00:00:00:01;net=fake");
     fake_save_load(c.dev, to);
+    fake_host_free(c.h);
+}
+
+/* A frame of TCP over IPv4 between two ports, back to front with `back`. */
+static void tcp_frame(uint8_t *f, unsigned port, bool back)
+{
+    memset(f, 0, 60);
+    memcpy(f, ME, 6);
+    f[12] = 8; /* IPv4 */
+    f[14] = 0x45;
+    f[23] = 6; /* TCP */
+    f[26 + (back ? 7 : 3)] = 15;
+    f[26 + (back ? 3 : 7)] = 2;
+    f[34 + (back ? 3 : 1)] = (uint8_t)port;
+    f[34 + (back ? 1 : 3)] = 80;
+}
+
+static bool input_bytes(Card *c, uint8_t *bytes, unsigned length)
+{
+    VmrBuffer part = {bytes, length};
+    VmrNetFrame f = {.buffers = &part, .buffer_count = 1};
+    return fake_net_input(c->dev, &f);
+}
+
+static void test_pairs(void)
+{
+    Card c = card("fake;queues=2", F_CTRL | F_MQ | F_IN_ORDER);
+    uint8_t frame[60];
+    g_assert_cmpuint(fake_read(c.dev, "regs", 0x108, 2), ==, 2);
+    for (unsigned q = 0; q < 4; q += 2)
+        for (unsigned i = 0; i < 8; i++)
+            offer(&c, q, DATA + 0x1000 * q + 0x100 * i, 0x100, 0, 0);
+    /* One pair until the driver says otherwise. */
+    for (unsigned port = 1; port <= 4; port++) {
+        tcp_frame(frame, port, true);
+        g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+    }
+    g_assert_cmpuint(used(&c, 0), ==, 4);
+    g_assert_cmpuint(used(&c, 2), ==, 0);
+    g_assert_cmpuint(ask(&c, "\4\0\0\0", 4), ==, 1);
+    g_assert_cmpuint(ask(&c, "\4\0\3\0", 4), ==, 1);
+    g_assert_cmpuint(ask(&c, "\4\1\2\0", 4), ==, 1);
+    g_assert_cmpuint(ask(&c, "\4\0\2\0", 4), ==, 0);
+    /* A flow comes in on the pair that it went out on, and follows it. */
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned tx = i ? 1 : 3, rx = tx - 1, before = used(&c, rx);
+        memset(fake_ram(c.h) + DATA + 0x6000, 0, HEADER);
+        tcp_frame(fake_ram(c.h) + DATA + 0x6000 + HEADER, 7, false);
+        offer(&c, tx, DATA + 0x6000, HEADER + 60, 0, 0);
+        g_assert_cmpuint(used(&c, tx), ==, 1);
+        tcp_frame(frame, 7, true);
+        g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+        g_assert_cmpuint(used(&c, rx), ==, before + 1);
+    }
+    g_assert_cmpuint(fake_net_sent(c.dev), ==, 2);
+    /* Back to one: the other pair is at rest. */
+    g_assert_cmpuint(ask(&c, "\4\0\1\0", 4), ==, 0);
+    unsigned before = used(&c, 2);
+    for (unsigned port = 1; port <= 3; port++) {
+        tcp_frame(frame, port, true);
+        g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+    }
+    g_assert_cmpuint(used(&c, 2), ==, before);
+    g_assert_cmpuint(fake_guest_errors(c.dev), ==, 0);
+    fake_host_free(c.h);
+    /* Not agreed on: queue 2 is the control queue, and there is nothing to set. */
+    c = card("fake;queues=2", F_CTRL);
+    g_assert_cmpuint(ask(&c, "\0\0\0", 3), ==, 0);
+    g_assert_cmpuint(ask(&c, "\4\0\2\0", 4), ==, 1);
+    fake_host_free(c.h);
+}
+
+static void test_vlan(void)
+{
+    Card c = card("fake", F_CTRL | F_VLAN);
+    uint8_t frame[60] = {0x52, 0x54, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x81, 0, 0x60, 5, 8, 0};
+    for (unsigned i = 0; i < 4; i++)
+        offer(&c, RX, DATA, 1024, 0, 0);
+    g_assert_cmpuint(ask(&c, "\0\0\0", 3), ==, 0);
+    g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+    g_assert_cmpuint(used(&c, RX), ==, 0); /* not in the table */
+    g_assert_cmpuint(ask(&c, "\2\0\5\0", 4), ==, 0);
+    g_assert_true(input_bytes(&c, frame, sizeof(frame))); /* whatever its priority */
+    g_assert_cmpuint(used(&c, RX), ==, 1);
+    g_assert_cmpuint(ask(&c, "\2\1\5\0", 4), ==, 0);
+    g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+    g_assert_cmpuint(used(&c, RX), ==, 1);
+    g_assert_cmpuint(ask(&c, "\2\0\0\x10", 4), ==, 1);
+    g_assert_cmpuint(ask(&c, "\2\2\5\0", 4), ==, 1);
+    g_assert_cmpuint(ask(&c, "\2\0\5", 3), ==, 1);
+    g_assert_cmpuint(ask(&c, "\0\0\1", 3), ==, 0); /* promiscuous: all */
+    g_assert_true(input_bytes(&c, frame, sizeof(frame)));
+    g_assert_cmpuint(used(&c, RX), ==, 2);
+    fake_host_free(c.h);
+}
+
+/* Restored, maybe elsewhere: the driver is asked to announce itself, until it says that it has. */
+static void test_announce(void)
+{
+    Card c = card("fake", F_CTRL | F_ANNOUNCE);
+    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 1);
+    g_assert_true(fake_post_load(c.dev, NULL));
+    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 3);
+    reg(&c, 0x64, 3);
+    c.dev->klass->resume(c.dev);
+    g_assert_cmphex(fake_read(c.dev, "regs", 0x60, 4) & 2, ==, 2);
+    g_assert_cmpuint(ask(&c, "\3\1", 2), ==, 1);
+    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 3);
+    g_assert_cmpuint(ask(&c, "\3\0", 2), ==, 0);
+    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 1);
     fake_host_free(c.h);
 }
 
@@ -332,6 +453,9 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-net/offloads", test_offloads);
     g_test_add_func("/virtio-net/receive", test_receive);
     g_test_add_func("/virtio-net/control", test_control);
+    g_test_add_func("/virtio-net/pairs", test_pairs);
+    g_test_add_func("/virtio-net/vlan", test_vlan);
+    g_test_add_func("/virtio-net/announce", test_announce);
     g_test_add_func("/virtio-net/hostile", test_hostile);
     g_test_add_func("/virtio-net/refused", test_refused);
     return g_test_run();
