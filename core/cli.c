@@ -24,8 +24,8 @@ const VmrOption vmr_options[] = {
      "all about a plugin (properties, regions, lines, state), a back end, 'machine' or 'boot'"},
     {"json", VMR_OPT_JSON, NULL, "--list and --describe for programs"},
     {"trace", VMR_OPT_TRACE, "CATS[:FILE]",
-     "log io, irq, dma, exit, insn, device, guest-error, unassigned, exception; 'all' is all but "
-     "insn; @NAME limits it to a device"},
+     "log io, irq, dma, exit, insn, memory, device, guest-error, unassigned, exception; 'all' is all but "
+     "insn and memory; @NAME limits it to a device"},
     {"monitor", VMR_OPT_MONITOR, "unix:PATH",
      "serve QMP, QEMU's monitor protocol, on a UNIX socket; Ctrl-A c in the terminal is for people"},
     {"gdb", VMR_OPT_GDB, "ADDR",

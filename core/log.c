@@ -139,13 +139,13 @@ static const struct {
     {"dma", VMR_TRACE_DMA},         {"exit", VMR_TRACE_EXIT},
     {"insn", VMR_TRACE_INSN},       {"device", VMR_TRACE_DEVICE},
     {"guest-error", VMR_TRACE_GUEST_ERROR}, {"unassigned", VMR_TRACE_UNASSIGNED},
-    {"exception", VMR_TRACE_EXCEPTION},
+    {"exception", VMR_TRACE_EXCEPTION}, {"memory", VMR_TRACE_MEMORY},
 };
 
 static unsigned category(const char *name)
 {
     if (!strcmp(name, "all"))
-        return ~(unsigned)VMR_TRACE_INSN;
+        return ~(unsigned)(VMR_TRACE_INSN | VMR_TRACE_MEMORY);
     for (unsigned i = 0; i < G_N_ELEMENTS(categories); i++)
         if (!strcmp(categories[i].name, name))
             return categories[i].mask;

@@ -142,10 +142,11 @@ enum {
     VMR_TRACE_GUEST_ERROR = 1u << 6, /* "guest-error" */
     VMR_TRACE_UNASSIGNED = 1u << 7,  /* "unassigned" */
     VMR_TRACE_EXCEPTION = 1u << 8,   /* "exception": guest exceptions and interrupts */
+    VMR_TRACE_MEMORY = 1u << 9,      /* "memory": loads and stores (interpreter) */
 };
 extern unsigned vmr_trace_mask; /* set before the vCPUs start */
 G_GNUC_PRINTF(2, 3) void vmr_core_trace(const char *who, const char *format, ...);
-/* --trace CATS[:FILE]: categories with commas ("all" is all but insn); "@NAME" limits it to
+/* --trace CATS[:FILE]: categories with commas ("all" is all but insn and memory); "@NAME" limits it to
    what concerns that device (or "cpu0").  [main] */
 bool vmr_trace_setup(const char *spec, GError **error);
 /* Flush and close the trace file.  [main] */

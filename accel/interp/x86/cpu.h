@@ -158,6 +158,7 @@ typedef struct X86Cpu {
     bool gd_fault;     /* the pending #DB is a fault of MOV DR */
     bool rep_again;    /* a repeated instruction is not done yet */
     uint8_t dr6_hits;  /* B0-B3 of breakpoints met by the instruction */
+    bool trace_memory;  /* all pages are watched, for the trace */
     VmrDebug *debugger; /* what somebody outside stops it for, or NULL */
     bool debugger_data; /* among it what watches data */
     bool stepped;      /* an instruction was done since it was told */

@@ -77,7 +77,7 @@ static bool watched(const X86Cpu *c, uint64_t addr)
 static void fill(X86Cpu *c, unsigned index, uint64_t addr, uint64_t phys, unsigned prot, uint64_t size)
 {
     interp_tlb_fill(&c->ic, &c->ic.tlbs[index], addr, phys, prot, size);
-    if (index == TLB_USER_AC || (unlikely(c->debug_on) && watched(c, addr))) {
+    if (index == TLB_USER_AC || unlikely(c->trace_memory) || (unlikely(c->debug_on) && watched(c, addr))) {
         InterpTlbEntry *e = interp_tlb_entry(&c->ic.tlbs[index], addr);
         e->tag_r |= TLB_WATCH;
         e->tag_w |= TLB_WATCH;
@@ -318,6 +318,15 @@ static bool watch(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, bool 
     return true;
 }
 
+static void trace(const X86Cpu *c, const char *what, uint64_t addr, unsigned size, uint64_t value)
+{
+    char who[16];
+    g_snprintf(who, sizeof who, "cpu%u", c->ic.index);
+    uint64_t mask = size >= 8 ? ~0ull : (1ull << (8 * size)) - 1;
+    vmr_core_trace(who, "memory: %s %016" G_GINT64_MODIFIER "x size %u = 0x%" G_GINT64_MODIFIER "x", what, addr, size,
+                   value & mask);
+}
+
 static unsigned first_part(uint64_t addr, unsigned size)
 {
     unsigned room = (unsigned)(INTERP_PAGE - (addr & (INTERP_PAGE - 1)));
@@ -334,6 +343,8 @@ static bool load_any(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, un
         return false;
     if (first == size) {
         load_in_page(c, index, e, addr, size, value);
+        if (unlikely(c->trace_memory))
+            trace(c, "read", addr, size, *value);
         return true;
     }
     uint64_t second = linear(c, addr + first);
@@ -351,6 +362,8 @@ static bool load_any(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, un
         v |= (b & 0xff) << (8 * i);
     }
     *value = v;
+    if (unlikely(c->trace_memory))
+        trace(c, "read", addr, size, v);
     return true;
 }
 
@@ -363,6 +376,8 @@ static bool store_any(X86Cpu *c, unsigned index, uint64_t addr, uint64_t value, 
         return false;
     if (first == size) {
         store_in_page(c, index, e, addr, value, size);
+        if (unlikely(c->trace_memory))
+            trace(c, "write", addr, size, value);
         return true;
     }
     uint64_t second = linear(c, addr + first);
@@ -378,6 +393,8 @@ static bool store_any(X86Cpu *c, unsigned index, uint64_t addr, uint64_t value, 
         else
             store_in_page(c, index, e2, second + i - first, b, 1);
     }
+    if (unlikely(c->trace_memory))
+        trace(c, "write", addr, size, value);
     return true;
 }
 

@@ -331,6 +331,11 @@ static VmrExit cpu_run(void *acpu)
 {
     X86Cpu *c = acpu;
     interp_cpu_enter(&c->ic);
+    bool trace_memory = vmr_trace_mask & VMR_TRACE_MEMORY;
+    if (trace_memory != c->trace_memory) {
+        c->trace_memory = trace_memory;
+        interp_tlb_flush(&c->ic);
+    }
     VmrExit e = run(c);
     interp_cpu_leave(&c->ic);
     return e;
