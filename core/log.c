@@ -115,6 +115,20 @@ void vmr_core_trace(const char *who, const char *format, ...)
     g_free(text);
 }
 
+void vmr_core_trace_cpu(unsigned index, const char *format, ...)
+{
+    char who[16];
+    g_snprintf(who, sizeof who, "cpu%u", index);
+    if (!wanted(who))
+        return;
+    va_list args;
+    va_start(args, format);
+    char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    put(who, text);
+    g_free(text);
+}
+
 bool vmr_host_trace_enabled(VmrDevice *dev)
 {
     return vmr_tracing(VMR_TRACE_DEVICE);

@@ -146,6 +146,7 @@ enum {
 };
 extern unsigned vmr_trace_mask; /* set before the vCPUs start */
 G_GNUC_PRINTF(2, 3) void vmr_core_trace(const char *who, const char *format, ...);
+G_GNUC_PRINTF(2, 3) void vmr_core_trace_cpu(unsigned index, const char *format, ...);
 /* --trace CATS[:FILE]: categories with commas ("all" is all but insn and memory); "@NAME" limits it to
    what concerns that device (or "cpu0").  [main] */
 bool vmr_trace_setup(const char *spec, GError **error);

@@ -53,10 +53,9 @@ void x86_exception_segment(X86Cpu *c, const InterpBlock *b, const InterpOp *op)
 
 static void trace_event(X86Cpu *c, const char *what, unsigned vector, uint32_t error)
 {
-    vmr_core_trace("cpu", "cpu%u: %s %u error 0x%x at %04x:%016" G_GINT64_MODIFIER "x sp %016"
-                   G_GINT64_MODIFIER "x cr2 %016" G_GINT64_MODIFIER "x",
-                   c->ic.index, what, vector, error, c->seg[VMR_X86_CS].sel, c->r[REG_PC], c->r[RSP],
-                   c->cr2);
+    vmr_core_trace_cpu(c->ic.index, "%s %u error 0x%x at %04x:%016" G_GINT64_MODIFIER "x sp %016"
+                       G_GINT64_MODIFIER "x cr2 %016" G_GINT64_MODIFIER "x", what, vector, error,
+                       c->seg[VMR_X86_CS].sel, c->r[REG_PC], c->r[RSP], c->cr2);
 }
 
 /* Real mode: a vector table of far pointers. */

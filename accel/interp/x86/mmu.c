@@ -320,11 +320,9 @@ static bool watch(X86Cpu *c, unsigned index, uint64_t addr, unsigned size, bool 
 
 static void trace(const X86Cpu *c, const char *what, uint64_t addr, unsigned size, uint64_t value)
 {
-    char who[16];
-    g_snprintf(who, sizeof who, "cpu%u", c->ic.index);
     uint64_t mask = size >= 8 ? ~0ull : (1ull << (8 * size)) - 1;
-    vmr_core_trace(who, "memory: %s %016" G_GINT64_MODIFIER "x size %u = 0x%" G_GINT64_MODIFIER "x", what, addr, size,
-                   value & mask);
+    vmr_core_trace_cpu(c->ic.index, "memory: %s %016" G_GINT64_MODIFIER "x size %u = 0x%" G_GINT64_MODIFIER "x",
+                       what, addr, size, value & mask);
 }
 
 static unsigned first_part(uint64_t addr, unsigned size)

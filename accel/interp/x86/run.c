@@ -206,11 +206,9 @@ static void front_events(X86Cpu *c, uint32_t events)
 
 static void trace_insn(X86Cpu *c)
 {
-    char who[16];
-    g_snprintf(who, sizeof who, "cpu%u", c->ic.index);
     char *name = vmr_symbols_name(c->ic.vm->machine, x86_linear_pc(c));
-    vmr_core_trace(who, "insn: %04x:%016" G_GINT64_MODIFIER "x%s%s", c->seg[VMR_X86_CS].sel, c->r[REG_PC],
-                   name ? "  " : "", name ? name : "");
+    vmr_core_trace_cpu(c->ic.index, "insn: %04x:%016" G_GINT64_MODIFIER "x%s%s", c->seg[VMR_X86_CS].sel,
+                       c->r[REG_PC], name ? "  " : "", name ? name : "");
     g_free(name);
 }
 

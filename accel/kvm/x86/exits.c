@@ -95,7 +95,7 @@ void kvm_x86_msr_read(X86Cpu *c)
     run->msr.error = !msr_read(c, run->msr.index, &value);
     run->msr.data = value;
     if (run->msr.error && (vmr_trace_mask & VMR_TRACE_GUEST_ERROR))
-        vmr_core_trace("cpu", "cpu%u: guest-error: read of MSR 0x%x", c->k.index, run->msr.index);
+        vmr_core_trace_cpu(c->k.index, "guest-error: read of MSR 0x%x", run->msr.index);
 }
 
 void kvm_x86_msr_write(X86Cpu *c)
@@ -103,7 +103,7 @@ void kvm_x86_msr_write(X86Cpu *c)
     struct kvm_run *run = c->k.run;
     run->msr.error = !msr_write(c, run->msr.index, run->msr.data);
     if (run->msr.error && (vmr_trace_mask & VMR_TRACE_GUEST_ERROR))
-        vmr_core_trace("cpu", "cpu%u: guest-error: write of MSR 0x%x = 0x%" PRIx64, c->k.index,
+        vmr_core_trace_cpu(c->k.index, "guest-error: write of MSR 0x%x = 0x%" PRIx64,
                        run->msr.index, (uint64_t)run->msr.data);
 }
 

@@ -49,7 +49,7 @@ static void inject(X86Cpu *c)
             run->ready_for_interrupt_injection = 0; /* until KVM says so again */
             c->k.stats.interrupts++;
             if (vmr_trace_mask & VMR_TRACE_EXCEPTION)
-                vmr_core_trace("cpu", "cpu%u: interrupt 0x%02x", c->k.index, (unsigned)vector);
+                vmr_core_trace_cpu(c->k.index, "interrupt 0x%02x", (unsigned)vector);
         }
     }
     run->request_interrupt_window = atomic_load(&c->intr);
@@ -112,7 +112,7 @@ static int enter(X86Cpu *c, bool finish)
         return VMR_EXIT_ERROR;
     }
     if (G_UNLIKELY(vmr_trace_mask & VMR_TRACE_EXIT))
-        vmr_core_trace("cpu", "cpu%u: exit: kvm %s", k->index, exit_name(run->exit_reason));
+        vmr_core_trace_cpu(k->index, "exit: kvm %s", exit_name(run->exit_reason));
     c->incomplete = false;
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
