@@ -361,10 +361,13 @@ static void test_moves(void)
     vmr_machine_free(on[1].m);
 }
 
+static int kicks_end; /* atomic */
+
+/* Kicks that come together are one: it goes on until there were enough. */
 static void *kicker(void *data)
 {
     M *m = data;
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; !g_atomic_int_get(&kicks_end); i++) {
         m->m->accel->cpu_kick(m->m->cpus[0].acpu);
         g_usleep(i * 7 % 100);
     }
@@ -386,6 +389,7 @@ static void test_kick(void)
     unsigned n = 0;
     for (; n < 20; n++)
         g_assert_cmpint(run(&m), ==, VMR_EXIT_KICKED);
+    g_atomic_int_set(&kicks_end, 1);
     g_thread_join(t);
     g_free(s);
     vmr_machine_free(m.m);
@@ -406,6 +410,9 @@ static void *mapper(void *data)
         vmr_space_enable(m->m->memory, id, !(i & 1));
         vmr_space_commit(m->m->memory);
     }
+    /* The guest may not have run at all until now. */
+    while (!__atomic_load_n((uint32_t *)(void *)(m->m->ram.base + 0x8000), __ATOMIC_RELAXED))
+        g_usleep(100);
     m->m->accel->cpu_kick(m->m->cpus[0].acpu);
     return NULL;
 }
