@@ -2,7 +2,11 @@
    the other while a guest runs; kicks.  Skipped without a usable KVM. */
 #include "core/machine.h"
 
+#include <fcntl.h>
+#include <linux/kvm.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 #include <vmrun/x86.h>
 
 typedef struct M {
@@ -374,6 +378,40 @@ static void *kicker(void *data)
     return NULL;
 }
 
+/* Linux 5.19 and later can be asked for it. */
+static bool can_fault_monitor(void)
+{
+#ifdef KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int quirks = fd < 0 ? 0 : ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_DISABLE_QUIRKS2);
+    if (fd >= 0)
+        close(fd);
+    return quirks > 0 && (quirks & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS);
+#else
+    return false;
+#endif
+}
+
+/* MONITOR, which CPU model x86-64-v2 has not got: #UD, and without an IDT a triple fault. */
+static void test_monitor(void)
+{
+    if (limited() || !can_fault_monitor()) {
+        g_test_skip(limited() ? "this KVM does not emulate MONITOR" : "this KVM never faults MONITOR");
+        return;
+    }
+    M m = machine_on("kvm", 1);
+    VmrX86State *s = get(&m);
+    page_tables(&m);
+    memcpy(m.m->ram.base + 0x10000, "\x0f\x01\xc8\xf4", 4); /* monitor; hlt */
+    long_mode(s);
+    s->gpr[0] = 0x8000, s->gpr[1] = s->gpr[2] = 0;
+    s->idt_base = s->idt_limit = 0;
+    set(&m, s);
+    g_assert_cmpint(run(&m), ==, VMR_EXIT_SHUTDOWN);
+    g_free(s);
+    vmr_machine_free(m.m);
+}
+
 static void test_kick(void)
 {
     M m = machine_on("kvm", 1);
@@ -531,6 +569,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/state/round-trip", test_round_trip);
     g_test_add_func("/kvm/state/refused", test_refused);
     g_test_add_func("/kvm/state/moves", test_moves);
+    g_test_add_func("/kvm/monitor", test_monitor);
     g_test_add_func("/kvm/kick", test_kick);
     g_test_add_func("/kvm/map", test_map);
     g_test_add_func("/kvm/writes", test_writes);

@@ -279,6 +279,17 @@ const void *kvm_arch_cpu_interface(void *acpu, const char *id)
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
+/* Without MONITOR in its CPUID a guest's MONITOR and MWAIT raise #UD, which KVM has to be asked for. */
+static void mwait_as_cpuid_says(KvmVm *vm)
+{
+#ifdef KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_DISABLE_QUIRKS2,
+                                 .args = {KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS}};
+    if (kvm_check(vm, KVM_CAP_DISABLE_QUIRKS2) & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+        (void)kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
+#endif
+}
+
 bool kvm_arch_vm_init(KvmVm *vm, GError **error)
 {
     vm->arch = g_new0(KvmArchVm, 1);
@@ -303,6 +314,7 @@ bool kvm_arch_vm_init(KvmVm *vm, GError **error)
         if (e != E2BIG || n > 4096)
             return kvm_failed(error, "KVM_GET_SUPPORTED_CPUID");
     }
+    mwait_as_cpuid_says(vm);
     return kvm_x86_split_init(vm, error) && kvm_x86_msr_filter(vm, error);
 }
 
