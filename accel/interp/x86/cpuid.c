@@ -83,10 +83,11 @@ void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 /* ---- MSRs ---------------------------------------------------------------------------------------- */
 
 enum {
-    MSR_P5_MC_ADDR = 0, MSR_P5_MC_TYPE = 1, MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
+    MSR_P5_MC_ADDR = 0, MSR_P5_MC_TYPE = 1, MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b,
+    MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
     MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_BIOS_SIGN = 0x8b, MSR_MTRRCAP = 0xfe,
     MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
-    MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0,
+    MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0, MSR_POWER_CTL = 0x1fc,
     MSR_MTRR_VAR = 0x200, MSR_MTRR_VAR_LAST = 0x20f, MSR_MTRR_FIX64K = 0x250,
     MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_MTRR_FIX4K_LAST = 0x26f, MSR_PAT = 0x277,
     MSR_MTRR_DEF = 0x2ff, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800, MSR_X2APIC_LAST = 0x8ff,
@@ -130,7 +131,8 @@ static bool model_has(const X86Cpu *c, uint32_t msr)
     case MSR_MCG_CAP: case MSR_MCG_STATUS: return X86_FEATURE(c, 1_EDX, 14);
     case MSR_PAT: return X86_FEATURE(c, 1_EDX, 16);
     case MSR_FEATURE_CONTROL: return lm;
-    case MSR_BIOS_SIGN: case MSR_MISC_ENABLE: return family6;
+    case MSR_PLATFORM_ID: case MSR_BIOS_SIGN: case MSR_MISC_ENABLE: return family6;
+    case MSR_POWER_CTL: return X86_FEATURE(c, 1_ECX, 3); /* who has MWAIT, has C1E */
     case 0xc0000080: return lm || X86_FEATURE(c, 81_EDX, 20) || X86_FEATURE(c, 81_EDX, 11);
     case 0xc0000081: case 0xc0000082: case 0xc0000083: case 0xc0000084: return X86_FEATURE(c, 81_EDX, 11);
     case 0xc0000100: case 0xc0000101: case 0xc0000102: return lm;
@@ -174,6 +176,8 @@ bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
     case MSR_FEATURE_CONTROL: *v = 1; return true; /* locked, nothing enabled */
     case MSR_SPEC_CTRL: *v = c->spec_ctrl; return true;
     case MSR_BIOS_SIGN: *v = 1ull << 32; return true;
+    case MSR_PLATFORM_ID: return true;
+    case MSR_POWER_CTL: return true; /* C1E is off */
     case MSR_MTRRCAP: *v = 8 | 1 << 8 | 1 << 10; return true;
     /* RDCL_NO IBRS_ALL RSBA- SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO
        FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO */
@@ -249,6 +253,7 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         return true;
     case MSR_PRED_CMD: return !(v & ~1ull);
     case MSR_BIOS_SIGN: return true;
+    case MSR_POWER_CTL: return true; /* and stays off */
     case MSR_SYSENTER_CS: c->sysenter_cs = (uint32_t)v; return true;
     case MSR_SYSENTER_ESP: case MSR_SYSENTER_EIP:
         if (!canonical(c, v))

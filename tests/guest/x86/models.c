@@ -118,6 +118,28 @@ static void write_msr_or_cr4(void *arg)
         wrmsr((u32)v[0], rdmsr((u32)v[0]));
 }
 
+static void read_msr(void *arg)
+{
+    u64 *v = arg;
+    v[1] = rdmsr((u32)v[0]);
+}
+
+/* What Linux reads of a CPU of Intel's without asking CPUID: to load microcode, and before it waits by MWAIT. */
+static void unasked(void)
+{
+    u32 eax, ebx, ecx, edx;
+    asm volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(1), "c"(0));
+    u64 v[2] = {0x17, 1};
+    Caught c;
+    guarded(read_msr, v, &c);
+    check(c.vector, (eax >> 8 & 15) >= 6 ? NO_TRAP : GP, "MSR PLATFORM_ID");
+    if (words[W1_ECX] >> 3 & 1) {
+        v[0] = 0x1fc;
+        guarded(write_msr_or_cr4, v, &c);
+        check_not_tcg(c.vector, NO_TRAP, "MSR POWER_CTL, with MWAIT");
+    }
+}
+
 static void control(void)
 {
     static const Bit bits[] = {
@@ -187,6 +209,7 @@ void guest_main(void)
     words[W81_ECX] = r[2];
     words[W81_EDX] = r[3];
     control();
+    unasked();
     efer();
     counts();
     u64 on = CR4_OSFXSR | CR4_OSXMMEXCPT, cr4 = read_cr4();

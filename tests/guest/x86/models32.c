@@ -98,7 +98,7 @@ static void instructions(u32 edx, unsigned family)
     }
 }
 
-static void control(u32 edx)
+static void control(u32 edx, unsigned family)
 {
     static const struct {
         const char *name;
@@ -123,6 +123,9 @@ static void control(u32 edx)
         static const u8 efer[] = {0xb9, 0x80, 0, 0, 0xc0, 0x0f, 0x32};
         load(efer, sizeof efer);
         check(run(code) == 13, "MSR", "EFER");
+        static const u8 platform_id[] = {0xb9, 0x17, 0, 0, 0, 0x0f, 0x32};
+        load(platform_id, sizeof platform_id);
+        check((run(code) != 13) == (family >= 6), "MSR", "PLATFORM_ID");
     }
 }
 
@@ -169,7 +172,7 @@ __attribute__((used)) void main(void)
     if (r[3] >> 24 & 1)
         asm volatile("mov %%cr4, %%eax\n or $0x200, %%eax\n mov %%eax, %%cr4" : : : "eax");
     instructions(r[3], family);
-    control(r[3]);
+    control(r[3], family);
     if (r[3] >> 9 & 1)
         smm();
     u32 leaf[4];
