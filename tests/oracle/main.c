@@ -85,6 +85,8 @@ static void compare(Diff *d, const Case *c, const Result *h, const Result *g)
     FIELD("error", error);
     /* Of an operand longer than a register, silicon says any byte of it. */
     bool within = f && f->bytes > 64 && h->cr2 - c->operand_at < 512 && g->cr2 - c->operand_at < 512;
+    if (f && strstr(f->name, "maskmov"))
+        within = h->cr2 - c->operand_at < f->bytes && (h->cr2 ^ g->cr2) < PAGE;
     if (h->cr2 != g->cr2 && !within)
         differ(d, "cr2", h->cr2, g->cr2);
     FIELD("rip", s.rip);
@@ -168,7 +170,7 @@ static Result *host_results;
 static unsigned filled;
 static bool broken;
 
-static void judge(const Case *c, const Result *h)
+static void judge(const Case *c, Result *h)
 {
     Result g;
     unsigned slot = c->form < forms->len ? c->form : forms->len;
@@ -176,6 +178,8 @@ static void judge(const Case *c, const Result *h)
     guest_run(c, &g);
     t->cases++;
     t->faults += h->s.rip == c->in.rip;
+    if (!strict && !vendor_adapt(c, h, &g))
+        return;
     Diff d = {0};
     compare(&d, c, h, &g);
     if (!d.any)
@@ -328,6 +332,6 @@ int main(int argc, char **argv)
         failed++;
     }
     printf("# %u forms, %" G_GINT64_MODIFIER "u cases, %" G_GINT64_MODIFIER "u differences in %u forms, seed %"
-           G_GINT64_MODIFIER "u\n1..%u\n", n, cases, differs, bad_forms, seed, tests);
+           G_GINT64_MODIFIER "u, judged by %s\n1..%u\n", n, cases, differs, bad_forms, seed, vendor_name(), tests);
     return failed ? 1 : 0;
 }

@@ -141,6 +141,13 @@ uint32_t undef_flags(const Undef *u, const Case *c, const Form *f);
 bool undef_result(const Undef *u, const Case *c, const Form *f);
 /* Is the difference in MXCSR one that the table of known deviations has? */
 bool known_deviation(const Case *c, const Result *h, const Result *g);
+/*
+ * Where the host's vendor is not the interpreter's: make of the host's result what the interpreter's
+ * vendor documents.  false: there is nothing to compare.
+ */
+bool vendor_adapt(const Case *c, Result *h, const Result *g);
+/* Of the host's CPU. */
+const char *vendor_name(void);
 void undef_print(void);
 
 /* ---- the two worlds --------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  */
 #include "oracle.h"
 
+#include <cpuid.h>
 #include <stdio.h>
 
 enum { CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800, ALL = CF | PF | AF | ZF | SF | OF };
@@ -104,7 +105,11 @@ bool undef_result(const Undef *u, const Case *c, const Form *f)
     return false;
 }
 
-/* Where silicon of the two vendors differs, and which one the interpreter, a GenuineIntel, follows. */
+/*
+ * Where silicon of the two vendors differs, and which one the interpreter, a GenuineIntel, follows.
+ * What says "adapted" is compared on the other vendor's CPUs, too: vendor_adapt() makes of their
+ * result, checked to be theirs, what it would be.
+ */
 static const struct { const char *what, *who; } vendors[] = {
     {"CALL, JMP, RET, Jcc near with 66: Intel ignores it, AMD has 16-bit operands", "Intel; not generated"},
     {"MOVSXD r16, m: Intel reads 16 bits, AMD 32", "Intel; register form only"},
@@ -112,11 +117,122 @@ static const struct { const char *what, *who; } vendors[] = {
     {"MXCSR bit 17 (misaligned SSE): AMD only", "Intel: #GP; not generated"},
     {"FIP, FDP, FOP: AMD saves them only with a pending exception", "Intel; compared when pending"},
     {"BSF, BSR r32 of zero: AMD leaves all 64 bits, some Intel clear the upper half", "AMD"},
-    {"CVTPI2PS from memory: the SDM says it switches to MMX, silicon does not", "AMD"},
-    {"VGATHER that faults: Intel's manual widens what is left of the mask, AMD leaves it", "AMD"},
+    {"CVTPI2PS from memory: the SDM says it switches to MMX, silicon does not", "silicon"},
     {"FLDENV, 16-bit: FOP is cleared by AMD", "AMD"},
-    {"CR2 of an operand longer than a register: AMD says its last byte", "neither: any byte of it will do"},
+    {"REP with 32-bit addresses: Intel clears the upper half of RCX, MOVS's RSI and RDI, STOS's RDI, even if "
+     "no step is done; AMD with the first step", "Intel; AMD's adapted"},
+    {"REP CMPS, SCAS that fault: Intel restores the flags (SDM, REP), AMD's are the last comparison's",
+     "Intel; AMD's adapted"},
+    {"VGATHER that faults: Intel widens what is left of the mask (SDM), and clears above the operand; AMD does not",
+     "Intel; AMD's adapted"},
+    {"VCVTPS2PH to memory: with Intel #XM goes before #PF and #GP, which leave MXCSR's flags set",
+     "Intel; AMD's adapted"},
+    {"DPPS, DPPD of several NaNs: the order of the additions chooses which", "Intel; AMD's any NaN"},
+    {"MMX store that faults: Intel with all tags valid has TOP 0 already, AMD as before",
+     "AMD, and the rule that a fault changes nothing; Intel's adapted"},
+    {"CR2 of an operand longer than a register, or under a mask: its first byte, its last, or that of a part",
+     "neither: any byte of it will do"},
 };
+
+static bool intel(void)
+{
+    static int known = -1;
+    unsigned a, b, c, d;
+    if (known < 0)
+        known = __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
+    return known;
+}
+
+const char *vendor_name(void) { return intel() ? "Intel" : "AMD or alike"; }
+
+static bool nan32(uint64_t v) { return (v & 0x7fffffff) > 0x7f800000; }
+static bool nan64(uint64_t v) { return (v & ~(1ull << 63)) > 0x7ffull << 52; }
+
+/* Two vectors' halves: NaNs may be others where both are. */
+static void any_nan(uint64_t *h, uint64_t g, bool single)
+{
+    if (!single) {
+        if (nan64(*h) && nan64(g))
+            *h = g;
+        return;
+    }
+    for (unsigned shift = 0; shift < 64; shift += 32)
+        if (nan32(*h >> shift) && nan32(g >> shift))
+            *h = (*h & ~(0xffffffffull << shift)) | (g & 0xffffffffull << shift);
+}
+
+static void adapt_mmx_store(const Case *c, Result *h)
+{
+    unsigned top = c->in.fx.sw >> 11 & 7;
+    if (!top || h->s.fx.sw >> 11 & 7 || c->in.fx.tag != 0xff || h->s.fx.tag != 0xff)
+        return;
+    for (unsigned i = 0; i < 8; i++)
+        if (memcmp(&h->s.fx.st[(i + top) & 7], &c->in.fx.st[i], 10))
+            return;
+    memcpy(h->s.fx.st, c->in.fx.st, sizeof h->s.fx.st);
+    h->s.fx.sw |= (uint16_t)(top << 11);
+}
+
+/* What is left of a mask, as wide as the elements. */
+static void adapt_gather(const Case *c, const Form *f, Result *h)
+{
+    unsigned at = 0; /* of C4, behind prefixes */
+    while (at < CODE_MAX - 3 && c->code[at] != 0xc4)
+        at++;
+    unsigned v = ~(unsigned)c->code[at + 2] >> 3 & 15, size = f->vex_w ? 8 : 4, bytes = f->vex_l ? 32 : 16;
+    uint8_t mask[32], was[32];
+    memcpy(mask, h->s.fx.xmm[v], 16);
+    memcpy(mask + 16, h->s.ymmh[v], 16);
+    memcpy(was, c->in.fx.xmm[v], 16);
+    memcpy(was + 16, c->in.ymmh[v], 16);
+    bool begun = false;
+    for (unsigned i = 0; i < sizeof mask; i += size) {
+        begun |= i < bytes && was[i + size - 1] >> 7 && memcmp(mask + i, was + i, size);
+        memset(mask + i, i < bytes && mask[i + size - 1] >> 7 ? 0xff : 0, size);
+    }
+    memcpy(h->s.fx.xmm[v], mask, 16);
+    memcpy(h->s.ymmh[v], mask + 16, 16);
+    unsigned reg = (c->modrm >> 3 & 7) | (c->code[at + 1] & 0x80 ? 0 : 8);
+    if (begun && bytes == 16)
+        memset(h->s.ymmh[reg], 0, 16);
+}
+
+bool vendor_adapt(const Case *c, Result *h, const Result *g)
+{
+    const Form *f = c->form < forms->len ? forms->pdata[c->form] : NULL;
+    bool fault = h->s.rip == c->in.rip && (h->vector == 14 || h->vector == 13 || h->vector == 17);
+    if (!f)
+        return true;
+    if (intel()) {
+        if (fault && f->map == 1 && !f->vex && !f->prefix && g_str_equal(f->group, "vector-0f"))
+            adapt_mmx_store(c, h);
+        return true;
+    }
+    if (f->special == SP_STRING && f->rep && f->as32) {
+        unsigned op = f->opcode & 0xfe;
+        h->s.gpr[1] &= 0xffffffff;
+        if (op == 0xa4)
+            h->s.gpr[6] &= 0xffffffff;
+        if (op == 0xa4 || op == 0xaa)
+            h->s.gpr[7] &= 0xffffffff;
+    }
+    if (f->special == SP_STRING && f->rep && fault && ((f->opcode & 0xfe) == 0xa6 || (f->opcode & 0xfe) == 0xae))
+        h->s.rflags = (h->s.rflags & ~(uint64_t)ALL) | (c->in.rflags & ALL);
+    if (f->special == SP_GATHER && fault)
+        adapt_gather(c, f, h);
+    if (f->vex && f->map == 3 && f->opcode == 0x1d && f->operand == OPERAND_MEM && fault) {
+        if (g->vector == 19)
+            return false;
+        if (h->s.fx.mxcsr == c->in.fx.mxcsr)
+            h->s.fx.mxcsr = (g->s.fx.mxcsr & 0x3f) | (h->s.fx.mxcsr & ~0x3fu);
+    }
+    if (f->map == 3 && (f->opcode == 0x40 || f->opcode == 0x41) && f->prefix == 0x66)
+        for (unsigned i = 0; i < 32; i++) {
+            any_nan(&h->s.fx.xmm[i / 2][i & 1], g->s.fx.xmm[i / 2][i & 1], f->opcode == 0x40);
+            any_nan(&h->s.ymmh[i / 2][i & 1], g->s.ymmh[i / 2][i & 1], f->opcode == 0x40);
+        }
+    return true;
+}
 
 /* What the interpreter is known not to do as silicon does. */
 static const char *const known[] = {
@@ -145,7 +261,7 @@ void undef_print(void)
         printf("%s: %s", table[i].result ? " destination" : "", when_text[table[i].when]);
         printf(table[i].note ? " (%s)\n" : "\n", table[i].note);
     }
-    printf("\nWhere the vendors differ:\n");
+    printf("\nWhere the vendors differ (this host's CPU: %s):\n", vendor_name());
     for (unsigned i = 0; i < G_N_ELEMENTS(vendors); i++)
         printf("  %s\n    followed: %s\n", vendors[i].what, vendors[i].who);
     printf("\nKnown deviations of the interpreter, allowed for where exactly this happens:\n");

@@ -217,6 +217,24 @@ static void emit(const X86SseInsn *insn, const Encoding *e)
     *p++ = 0xc3;
 }
 
+static bool nan_bits(uint64_t v, bool wide)
+{
+    return wide ? (v & ~(1ull << 63)) > 0x7ffull << 52 : (v & 0x7fffffff) > 0x7f800000;
+}
+
+/* Of several NaNs DPPS and DPPD give the one that comes first in their sum: the library has Intel's order. */
+static void same_nans(const X86SseInsn *insn, X86Xmm *host, const X86Xmm *ours)
+{
+    if (!g_str_has_prefix(insn->name, "dpp") || __builtin_cpu_is("intel"))
+        return;
+    for (unsigned i = 0; i < 4; i++) {
+        if (insn->name[3] == 'd' && nan_bits(host->q[i / 2], true) && nan_bits(ours->q[i / 2], true))
+            host->q[i / 2] = ours->q[i / 2];
+        if (insn->name[3] == 's' && nan_bits(host->d[i], false) && nan_bits(ours->d[i], false))
+            host->d[i] = ours->d[i];
+    }
+}
+
 /* Register 1 in ModRM.reg; register 2 or the memory at rDX in ModRM.rm. */
 static void check_sse(const X86SseInsn *insn, Encoding *e)
 {
@@ -289,6 +307,7 @@ static void check_sse(const X86SseInsn *insn, Encoding *e)
                             e->imm | (e->rexw ? X86_SSE_IMM_REXW : 0));
     if (insn->flags & X86_SSE_RES_CX)
         gpr[1] = f.res_cx;
+    same_nans(insn, &c.xmm[1], &f.xmm[1]);
 
     char *what = g_strdup_printf("%s map %u prefix %u %02x/%02x imm %02x w %d mxcsr %x: xmm1 "
                                  "%016lx%016lx xmm2 %016lx%016lx mm1 %lx mm2 %lx mem %016lx%016lx",

@@ -242,7 +242,10 @@ static bool run_masked(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uint
     return true;
 }
 
-/* Elements that were loaded stay so if a later one faults. */
+/*
+ * Elements that were loaded stay so if a later one faults.  What is left of the mask is then as wide
+ * as the elements: Intel's manual extends their signs before the first load.
+ */
 static bool run_gather(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uint64_t base)
 {
     X86Fpu *f = &c->fpu;
@@ -250,13 +253,16 @@ static bool run_gather(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uint
     unsigned v = op->d >> 4, isize = in->opcode & 1 ? 8 : 4, n = bytes / MAX(size, isize);
     X86Ymm index = ymm(f, op->x), mask = ymm(f, v), out = ymm(f, reg);
     bool ok = true;
+    for (unsigned i = 0; i < sizeof mask; i += size)
+        memset(&mask.b[i], i < bytes && mask.b[i + size - 1] >> 7 ? 0xff : 0, size);
     for (unsigned i = 0; ok && i < n; i++) {
         uint64_t value, off = isize == 8 ? index.q[i] : (uint64_t)(int32_t)index.d[i];
-        if (mask.b[i * size + size - 1] >> 7) {
+        if (mask.b[i * size]) {
             ok = x86_load(c, base + (off << (op->scale & 3)), size, &value);
             if (!ok)
                 break;
             memcpy(&out.b[i * size], &value, size);
+            memset(&out.b[n * size], 0, sizeof out - n * size);
         }
         memset(&mask.b[i * size], 0, size);
     }
@@ -292,9 +298,7 @@ static bool run_special(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uin
     else if (!load(c, ea, &b, in->mem ? in->mem : bytes / (in->flags & AVI_HALF ? 2 : 1)))
         return false;
     unsigned imm = in->flags & AVI_FMA ? in->opcode | (op->s & AVX_OP_W ? 0x100u : 0) : op->x;
-    /* a result that cannot be stored leaves no trace in MXCSR */
-    if (to_rm && mem && !x86_probe(c, ea, in->flags & AVI_HALF ? bytes / 2 : 16, true))
-        return false;
+    /* before the store is tried: Intel's CPUs raise #XM first, and keep MXCSR's flags if it faults */
     uint32_t r = in->fn(f, &out, &a, &b, imm, bytes);
     if (r & X86_SSE_XM)
         return xm(c);

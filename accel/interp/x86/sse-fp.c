@@ -219,7 +219,9 @@ FP_INSN(addsubpd, 16, 16, {
 
 /*
  * imm8: the high nibble chooses what is multiplied, the low one where the sum goes.  An unmasked
- * exception of one of the steps ends the instruction, with the flags up to there.
+ * exception of one of the steps ends the instruction, with the flags up to there.  The sum is made
+ * once for each lane, and its operands are in the order that Intel's CPUs have: it matters where two
+ * of the products are NaNs.
  */
 X86SseFn FP_NAME(dpps), FP_NAME(dppd);
 
@@ -240,24 +242,24 @@ uint32_t FP_NAME(dpps)(X86Fpu *f, void *dst, const void *src, unsigned imm)
     }
     if (xm)
         return FP_UNMASKED(dpps, xm);
-    a = (X86Xmm){ .d = { t.d[0], t.d[2], 0, 0 } };
-    b = (X86Xmm){ .d = { t.d[1], t.d[3], 0, 0 } };
+    a = (X86Xmm){ .d = { t.d[1], t.d[0], t.d[3], t.d[2] } };
+    b = t;
     FP_RUN (f, xm) {
         t = a;
         h_addps(&t, &b);
     }
     if (xm)
         return FP_UNMASKED(dpps, xm);
-    a = (X86Xmm){ .d = { t.d[0], 0, 0, 0 } };
-    b = (X86Xmm){ .d = { t.d[1], 0, 0, 0 } };
+    a = t;
+    b = (X86Xmm){ .d = { t.d[2], t.d[3], t.d[0], t.d[1] } };
     FP_RUN (f, xm) {
         t = a;
-        h_addss(&t, &b);
+        h_addps(&t, &b);
     }
     if (xm)
         return FP_UNMASKED(dpps, xm);
     for (unsigned i = 0; i < 4; i++)
-        a.d[i] = imm >> i & 1 ? t.d[0] : 0;
+        a.d[i] = imm >> i & 1 ? t.d[i] : 0;
     memcpy(dst, &a, 16);
     return 0;
 }
@@ -279,16 +281,16 @@ uint32_t FP_NAME(dppd)(X86Fpu *f, void *dst, const void *src, unsigned imm)
     }
     if (xm)
         return FP_UNMASKED(dppd, xm);
-    a = (X86Xmm){ .q = { t.q[0], 0 } };
-    b = (X86Xmm){ .q = { t.q[1], 0 } };
+    a = t;
+    b = (X86Xmm){ .q = { t.q[1], t.q[0] } };
     FP_RUN (f, xm) {
         t = a;
-        h_addsd(&t, &b);
+        h_addpd(&t, &b);
     }
     if (xm)
         return FP_UNMASKED(dppd, xm);
     for (unsigned i = 0; i < 2; i++)
-        a.q[i] = imm >> i & 1 ? t.q[0] : 0;
+        a.q[i] = imm >> i & 1 ? t.q[i] : 0;
     memcpy(dst, &a, 16);
     return 0;
 }

@@ -4,6 +4,10 @@
  * A repeated instruction does a bounded number of steps, then RIP stays on it
  * so that interrupts are seen; a fault leaves the registers as after the last
  * whole step.  Runs of MOVS and STOS within pages of RAM are block operations.
+ *
+ * Where the vendors differ these are Intel's, as CPUID says: a fault in a repeated CMPS or SCAS has the
+ * flags of before the instruction (SDM, REP), and one with 32-bit addresses clears the upper half of
+ * RCX, MOVS that of RSI and RDI, STOS of RDI, whether a step is done or not.
  */
 #include "helpers.h"
 
@@ -243,8 +247,9 @@ static uint64_t run_stos(Step *s, uint64_t n)
     return n;
 }
 
-/* ends: REPE/REPNE look at ZF. */
-static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
+/* ends: REPE/REPNE look at ZF.  index: those index registers that a 32-bit address size clears above. */
+enum { INDEX_NONE, INDEX_DI, INDEX_BOTH };
+static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends, unsigned index,
                    uint64_t (*run)(Step *, uint64_t))
 {
     Step s = {.c = c, .size = op->x, .as = op->s, .seg = op->d, .mask = mask_of(op->s)};
@@ -253,6 +258,15 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
         return step(&s) != FAULT;
     bool single = (c->eflags & FL_TF) || c->debug_on; /* #DB after each round */
     bool blocks = run && !single && blockwise(&s);
+    uint64_t cc_dst = c->cc_dst, cc_src = c->cc_src;
+    uint32_t cc_op = c->cc_op;
+    if (s.as == 2) {
+        c->r[RCX] = (uint32_t)c->r[RCX];
+        if (index >= INDEX_DI)
+            c->r[RDI] = (uint32_t)c->r[RDI];
+        if (index == INDEX_BOTH)
+            c->r[RSI] = (uint32_t)c->r[RSI];
+    }
     for (unsigned steps = 0; steps < (single ? 1 : STEPS);) {
         uint64_t count = c->r[RCX] & s.mask;
         if (!count)
@@ -261,8 +275,12 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
         if (n == 0) {
             if (c->exc_pending)
                 return false; /* the run met a fault: nothing of this step is done */
-            if (step(&s) == FAULT)
+            if (step(&s) == FAULT) {
+                c->cc_dst = cc_dst; /* nothing but a comparison has changed them */
+                c->cc_src = cc_src;
+                c->cc_op = cc_op;
                 return false;
+            }
             n = 1;
         }
         reg_set(c, RCX, s.as, (count - n) & s.mask);
@@ -279,13 +297,13 @@ static bool string(X86Cpu *c, const InterpOp *op, StepFn *step, bool ends,
     return true;
 }
 
-bool x86_h_movs(X86Cpu *c, const InterpOp *op) { return string(c, op, step_movs, false, run_movs); }
-bool x86_h_stos(X86Cpu *c, const InterpOp *op) { return string(c, op, step_stos, false, run_stos); }
-bool x86_h_lods(X86Cpu *c, const InterpOp *op) { return string(c, op, step_lods, false, NULL); }
-bool x86_h_cmps(X86Cpu *c, const InterpOp *op) { return string(c, op, step_cmps, true, NULL); }
-bool x86_h_scas(X86Cpu *c, const InterpOp *op) { return string(c, op, step_scas, true, NULL); }
-bool x86_h_ins(X86Cpu *c, const InterpOp *op) { return string(c, op, step_ins, false, NULL); }
-bool x86_h_outs(X86Cpu *c, const InterpOp *op) { return string(c, op, step_outs, false, NULL); }
+bool x86_h_movs(X86Cpu *c, const InterpOp *op) { return string(c, op, step_movs, false, INDEX_BOTH, run_movs); }
+bool x86_h_stos(X86Cpu *c, const InterpOp *op) { return string(c, op, step_stos, false, INDEX_DI, run_stos); }
+bool x86_h_lods(X86Cpu *c, const InterpOp *op) { return string(c, op, step_lods, false, INDEX_NONE, NULL); }
+bool x86_h_cmps(X86Cpu *c, const InterpOp *op) { return string(c, op, step_cmps, true, INDEX_NONE, NULL); }
+bool x86_h_scas(X86Cpu *c, const InterpOp *op) { return string(c, op, step_scas, true, INDEX_NONE, NULL); }
+bool x86_h_ins(X86Cpu *c, const InterpOp *op) { return string(c, op, step_ins, false, INDEX_NONE, NULL); }
+bool x86_h_outs(X86Cpu *c, const InterpOp *op) { return string(c, op, step_outs, false, INDEX_NONE, NULL); }
 
 bool x86_h_in(X86Cpu *c, const InterpOp *op)
 {
