@@ -278,6 +278,7 @@ static const LeftOut left_out[] = {
     {2, 0xf5, 0xf6, 1, "WRUSS, WRSS: shadow stacks, which the host has"},
     {2, 0xf8, 0xf9, 1, "MOVDIR64B, ENQCMD, MOVDIRI: the host has them, no model has"},
     {2, 0xfc, 0xfc, 1, "RAO-INT"},
+    {3, 0xf0, 0xf0, 0xf3, "HRESET: the host may have it, no model has"},
 };
 
 static const char *left_out_why(unsigned map, unsigned opcode, unsigned prefix)

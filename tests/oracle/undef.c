@@ -128,8 +128,15 @@ static const struct { const char *what, *who; } vendors[] = {
     {"VCVTPS2PH to memory: with Intel #XM goes before #PF and #GP, which leave MXCSR's flags set",
      "Intel; AMD's adapted"},
     {"DPPS, DPPD of several NaNs: the order of the additions chooses which", "Intel; AMD's any NaN"},
-    {"MMX store that faults: Intel with all tags valid has TOP 0 already, AMD as before",
-     "AMD, and the rule that a fault changes nothing; Intel's adapted"},
+    {"MMX store that faults: Intel may have TOP 0 or all tags valid already, AMD in MASKMOVQ",
+     "neither: a fault changes nothing; adapted"},
+    {"Store of x87 whose unmasked exception stores nothing: AMD raises #PF of its page, Intel does not",
+     "Intel; AMD's adapted"},
+    {"Store of 10 bytes by x87 that faults in its second page: Intel has written to the first",
+     "AMD: a fault changes nothing; Intel's adapted"},
+    {"CALL to an address that is not canonical: Intel has pushed, though RSP is as before",
+     "AMD, and the manuals: nothing is written; Intel's adapted"},
+    {"VCVTPS2PH of denormals with an unmasked underflow: Intel says inexact, too", "Intel; AMD's adapted"},
     {"CR2 of an operand longer than a register, or under a mask: its first byte, its last, or that of a part",
      "neither: any byte of it will do"},
 };
@@ -164,13 +171,24 @@ static void any_nan(uint64_t *h, uint64_t g, bool single)
 static void adapt_mmx_store(const Case *c, Result *h)
 {
     unsigned top = c->in.fx.sw >> 11 & 7;
-    if (!top || h->s.fx.sw >> 11 & 7 || c->in.fx.tag != 0xff || h->s.fx.tag != 0xff)
+    if (h->s.fx.tag == 0xff)
+        h->s.fx.tag = c->in.fx.tag;
+    if (h->s.fx.sw >> 11 & 7)
         return;
     for (unsigned i = 0; i < 8; i++)
         if (memcmp(&h->s.fx.st[(i + top) & 7], &c->in.fx.st[i], 10))
             return;
     memcpy(h->s.fx.st, c->in.fx.st, sizeof h->s.fx.st);
     h->s.fx.sw |= (uint16_t)(top << 11);
+}
+
+/* A faulting store has written the first of its two parts: as before. */
+static void unwrite(uint8_t *window, const uint8_t *before, uint64_t window_at, uint64_t at, unsigned bytes,
+                    unsigned window_bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        if (at + i - window_at < window_bytes)
+            window[at + i - window_at] = before[at + i - window_at];
 }
 
 /* What is left of a mask, as wide as the elements. */
@@ -200,14 +218,27 @@ static void adapt_gather(const Case *c, const Form *f, Result *h)
 bool vendor_adapt(const Case *c, Result *h, const Result *g)
 {
     const Form *f = c->form < forms->len ? forms->pdata[c->form] : NULL;
-    bool fault = h->s.rip == c->in.rip && (h->vector == 14 || h->vector == 13 || h->vector == 17);
+    bool fault = h->s.rip == c->in.rip && h->vector >= 12 && h->vector <= 17 && h->vector != 16;
     if (!f)
         return true;
     if (intel()) {
         if (fault && f->map == 1 && !f->vex && !f->prefix && g_str_equal(f->group, "vector-0f"))
             adapt_mmx_store(c, h);
+        if (fault && g_str_equal(f->group, "x87") && f->bytes == 10 && h->cr2 != c->operand_at)
+            unwrite(h->data, c->data, c->data_at, c->operand_at, PAGE - (c->operand_at & (PAGE - 1)), DATA_WINDOW);
+        uint64_t back = c->in.rip + c->length, slot = c->in.gpr[4] - 8, pushed = 0;
+        if (fault && h->vector == 13 && f->special == SP_JUMP_IND && f->ext == 2) {
+            if (slot - c->stack_at <= STACK_WINDOW - 8)
+                memcpy(&pushed, h->stack + (slot - c->stack_at), 8);
+            if (pushed == back)
+                unwrite(h->stack, c->stack, c->stack_at, slot, 8, STACK_WINDOW);
+        }
         return true;
     }
+    if (fault && f->map == 1 && !f->vex && !f->prefix && f->opcode == 0xf7)
+        adapt_mmx_store(c, h);
+    if (fault && g_str_equal(f->group, "x87") && g->s.fx.sw & 0x80 && g->s.rip != c->in.rip)
+        return false;
     if (f->special == SP_STRING && f->rep && f->as32) {
         unsigned op = f->opcode & 0xfe;
         h->s.gpr[1] &= 0xffffffff;
@@ -226,6 +257,8 @@ bool vendor_adapt(const Case *c, Result *h, const Result *g)
         if (h->s.fx.mxcsr == c->in.fx.mxcsr)
             h->s.fx.mxcsr = (g->s.fx.mxcsr & 0x3f) | (h->s.fx.mxcsr & ~0x3fu);
     }
+    if (f->vex && f->map == 3 && f->opcode == 0x1d && h->vector == 19 && (h->s.fx.mxcsr & 0x12) == 0x12)
+        h->s.fx.mxcsr |= g->s.fx.mxcsr & 0x20;
     if (f->map == 3 && (f->opcode == 0x40 || f->opcode == 0x41) && f->prefix == 0x66)
         for (unsigned i = 0; i < 32; i++) {
             any_nan(&h->s.fx.xmm[i / 2][i & 1], g->s.fx.xmm[i / 2][i & 1], f->opcode == 0x40);

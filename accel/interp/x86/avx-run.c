@@ -262,7 +262,7 @@ static bool run_gather(X86Cpu *c, const X86AvxInsn *in, const InterpOp *op, uint
             if (!ok)
                 break;
             memcpy(&out.b[i * size], &value, size);
-            memset(&out.b[n * size], 0, sizeof out - n * size);
+            memset(&out.b[bytes], 0, sizeof out - bytes);
         }
         memset(&mask.b[i * size], 0, size);
     }

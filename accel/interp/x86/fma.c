@@ -212,7 +212,8 @@ uint32_t x86_avx_cvtps2ph(X86Fpu *f, X86Ymm *dst, const X86Ymm *v, const X86Ymm 
             e.flags |= s.snan ? SF_IE : 0;
             s = sf_quiet(s);
         } else if (s.cls == SF_FINITE) {
-            e.flags |= s.denormal ? SF_DE : 0;
+            /* inexact even where the bits would do without a bound to the exponent, as Intel's CPUs say */
+            e.flags |= s.denormal ? SF_DE | SF_PE : 0;
             s = sf_round(&e, sign, s.exp, (SfWide)s.mant << 64, false, SF_F16);
         }
         s.sign = false;

@@ -63,8 +63,13 @@ bool x86_h_x87(X86Cpu *c, const InterpOp *op)
         return x86_raise(c, EXC_MF);
     if (insn->flags & X86_X87_LOAD && !x86_load_block(c, T0, buffer, insn->mem_size))
         return false;
-    if (insn->flags & X86_X87_STORE && !x86_probe(c, T0, insn->mem_size, true))
-        return false;
+    if (insn->flags & X86_X87_STORE && !x86_probe(c, T0, insn->mem_size, true)) {
+        /* an unmasked exception stores nothing, and Intel's CPUs then do not look at the page */
+        X86Fpu copy = *f;
+        if (!(x86_x87_execute(&copy, op->d, op->s, buffer, mode, 0) & X86_X87_NO_STORE))
+            return false;
+        c->exc_pending = false;
+    }
     if (insn->flags & X86_X87_NOTE) {
         x86_x87_note(f, op->d, op->s, c->seg[VMR_X86_CS].sel, c->insn_pc);
         if (op->scale)
@@ -178,11 +183,8 @@ bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
     unsigned n = op->x;
     const uint8_t *data = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->d);
     const uint8_t *mask = x86_sse_reg(f, mmx ? X86_OPK_MMX : X86_OPK_XMM, op->s);
-    if (mmx) {
-        if (x86_x87_pending(f))
-            return x86_raise(c, EXC_MF);
-        x86_mmx_enter(f); /* even if the store faults, as on silicon, and unlike MOVQ */
-    }
+    if (mmx && x86_x87_pending(f))
+        return x86_raise(c, EXC_MF);
     uint64_t at = c->r[RDI];
     if (op->scale < 3)
         at &= op->scale == 2 ? 0xffffffff : 0xffff;
@@ -193,6 +195,8 @@ bool x86_h_maskmov(X86Cpu *c, const InterpOp *op)
         any |= mask[i] >> 7;
     if (any && !x86_probe(c, at, n, true))
         return false;
+    if (mmx)
+        x86_mmx_enter(f);
     for (unsigned i = 0; i < n; i++)
         if (mask[i] & 0x80 && !x86_store_slow(c, at + i, data[i], 1))
             return false;
