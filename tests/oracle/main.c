@@ -4,6 +4,9 @@
  */
 #include "oracle.h"
 
+#include "accel/x86/model.h"
+
+#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +21,7 @@ static const GOptionEntry options[] = {
     {"count", 0, 0, G_OPTION_ARG_INT64, &count, "how many cases over all forms (40000)", "N"},
     {"form", 0, 0, G_OPTION_ARG_STRING, &only, "only forms (or groups) whose name matches", "REGEX"},
     {"case", 0, 0, G_OPTION_ARG_STRING, &one, "one case, as a difference names it", "FORM:INDEX"},
-    {"model", 0, 0, G_OPTION_ARG_STRING, &model, "CPU model of the interpreter (max)", "NAME"},
+    {"model", 0, 0, G_OPTION_ARG_STRING, &model, "CPU model of the interpreter (max, without what the host lacks)", "NAME"},
     {"show", 0, 0, G_OPTION_ARG_INT, &show, "differences shown in full, a form (3)", "N"},
     {"list", 0, 0, G_OPTION_ARG_NONE, &list, "list the forms", NULL},
     {"coverage", 0, 0, G_OPTION_ARG_NONE, &coverage, "coverage by opcode map, and what is left out", NULL},
@@ -34,6 +37,36 @@ typedef struct Tally {
 } Tally;
 
 static Tally *tallies; /* by form; the last is of sequences */
+
+/* ---- the model ----------------------------------------------------------------------------------- */
+
+/*
+ * "max" without the instructions that this host does not have, so that both say #UD.
+ * lacks: their names, "" if there are none.  The caller owns both.
+ */
+static char *host_model(char **lacks)
+{
+    static const char *const instructions[] = {
+        "pni", "pclmulqdq", "ssse3", "fma", "sse4_1", "sse4_2", "movbe", "popcnt", "aes", "avx", "f16c",
+        "bmi1", "avx2", "bmi2", "adx", "clflushopt", "clwb", "sha_ni", "gfni", "rdpid", "abm"};
+    GString *name = g_string_new("max"), *without = g_string_new(NULL);
+    for (unsigned i = 0; i < vmr_x86_feature_count; i++) {
+        const VmrX86Feature *f = &vmr_x86_features[i];
+        const VmrX86WordPlace *at = &vmr_x86_word_places[f->word];
+        bool looked = false;
+        uint32_t r[4] = {0};
+        for (unsigned k = 0; k < G_N_ELEMENTS(instructions); k++)
+            looked |= g_str_equal(f->name, instructions[k]);
+        if (!looked)
+            continue;
+        if (__get_cpuid_count(at->leaf, at->sub, &r[0], &r[1], &r[2], &r[3]) && r[at->reg] >> f->bit & 1)
+            continue;
+        g_string_append_printf(name, ",-%s", f->name);
+        g_string_append_printf(without, " %s", f->name);
+    }
+    *lacks = g_string_free(without, FALSE);
+    return g_string_free(name, FALSE);
+}
 
 /* ---- comparison --------------------------------------------------------------------------------- */
 
@@ -243,7 +276,8 @@ int main(int argc, char **argv)
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    guest_start(model ? model : "max");
+    g_autofree char *lacks = NULL, *of_host = host_model(&lacks);
+    guest_start(model ? model : of_host);
     forms_make();
     if (undef) {
         undef_print();
@@ -272,6 +306,8 @@ int main(int argc, char **argv)
         printf("%u forms\n", n);
         return 0;
     }
+    if (!model && *lacks)
+        printf("# this host's CPU cannot judge what it does not have, but that it raises #UD:%s\n", lacks);
     batch = g_new0(Case, ORACLE_BATCH);
     host_results = g_new0(Result, ORACLE_BATCH);
     tallies = g_new0(Tally, forms->len + 1);
