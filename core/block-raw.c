@@ -3,8 +3,14 @@
  *
  * A file whose size is no multiple of 512 reads as if zeros followed, and grows when they are
  * written.
+ *
+ * A guest that wrote the header of an image to its disk would be given, next time, the files that
+ * the header names.  Where the format was guessed, such a write fails with EPERM.
  */
 #include "block-file.h"
+
+#include <errno.h>
+#include <string.h>
 
 typedef struct Raw {
     VmrBlock b;
@@ -17,10 +23,34 @@ static int raw_read(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuff
     return vmr_file_read(&((Raw *)b)->file, offset, length, to, count);
 }
 
+/* The first sector, from a copy: the guest must not change it between the look and the write. */
+static int write_first(Raw *r, uint64_t length, const VmrBuffer *from, unsigned count)
+{
+    g_autofree uint8_t *head = g_malloc((size_t)length);
+    size_t done = 0;
+    for (unsigned i = 0; i < count && done < length; i++) {
+        size_t n = MIN(from[i].len, (size_t)length - done);
+        memcpy(head + done, from[i].base, n);
+        done += n;
+    }
+    if (vmr_block_magic(head, done))
+        return -EPERM;
+    return vmr_file_write(&r->file, 0, done, &(VmrBuffer){head, done}, 1);
+}
+
 static int raw_write(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *from,
                      unsigned count)
 {
-    return vmr_file_write(&((Raw *)b)->file, offset, length, from, count);
+    Raw *r = (Raw *)b;
+    uint64_t first = MIN(length, b->alignment);
+    if (!b->guessed || offset)
+        return vmr_file_write(&r->file, offset, length, from, count);
+    int status = write_first(r, first, from, count);
+    if (status || first == length)
+        return status;
+    g_autofree VmrBuffer *rest = g_new(VmrBuffer, count);
+    unsigned n = vmr_buffers_slice(from, count, first, length - first, rest);
+    return vmr_file_write(&r->file, first, length - first, rest, n);
 }
 
 static int raw_flush(VmrBlock *b)

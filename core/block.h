@@ -28,6 +28,7 @@ struct VmrBlock {
     uint32_t alignment;      /* bytes: 512 or 4096 */
     uint32_t physical_block; /* bytes */
     bool read_only, discards, volatile_cache;
+    bool guessed; /* raw only by its looks: no write may make it look like anything else */
 };
 
 typedef enum VmrCacheMode {
@@ -51,6 +52,8 @@ typedef struct VmrBlockOptions {
     unsigned depth; /* backing files that led to it */
 } VmrBlockOptions;
 
+/* The format whose magic number a file begins with, or NULL. */
+const char *vmr_block_magic(const uint8_t *head, size_t length);
 /* An image of any format, with its backing files.  NULL with an error.  [main] */
 VmrBlock *vmr_block_open(const char *path, const VmrBlockOptions *how, GError **error);
 

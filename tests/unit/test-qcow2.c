@@ -155,6 +155,38 @@ static void test_refused(void)
 }
 
 /* Bytes at random: opened or not, read or not, nothing but that. */
+/* A raw disk whose format was guessed never becomes what would be taken for an image. */
+static void test_guard(void)
+{
+    GError *error = NULL;
+    uint8_t header[1024] = "QFI\xfb", back[1024];
+    char *path = in_folder("disk");
+    VmrBuffer split[] = {{header, 2}, {header + 2, 510}, {header + 512, 512}}, read = {back, 1024};
+    run("rm -f disk && truncate -s 64K disk");
+    VmrBlockOptions how = {.lock = true};
+    VmrBlock *b = vmr_block_open(path, &how, &error);
+    g_assert_no_error(error);
+    memset(header + 512, 0x5a, 512);
+    g_assert_cmpint(b->klass->write(b, 0, 1024, split, 3), ==, -EPERM);
+    g_assert_cmpint(b->klass->read(b, 0, 1024, &read, 1), ==, 0);
+    for (unsigned i = 0; i < sizeof back; i++)
+        g_assert_cmpuint(back[i], ==, 0); /* nothing of it */
+    g_assert_cmpint(b->klass->write(b, 512, 512, split, 2), ==, 0); /* not at the start: allowed */
+    header[0] = 'q';
+    g_assert_cmpint(b->klass->write(b, 0, 1024, split, 3), ==, 0);
+    g_assert_cmpint(b->klass->read(b, 0, 1024, &read, 1), ==, 0);
+    g_assert_cmpmem(back, sizeof back, header, sizeof header);
+    vmr_block_close(b);
+    /* who says raw gets raw */
+    how.format = VMR_FORMAT_RAW;
+    b = vmr_block_open(path, &how, &error);
+    g_assert_no_error(error);
+    header[0] = 'Q';
+    g_assert_cmpint(b->klass->write(b, 0, 1024, split, 3), ==, 0);
+    vmr_block_close(b);
+    g_free(path);
+}
+
 static void test_damaged(void)
 {
     run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=512 short sick && "
@@ -208,6 +240,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/zstd", test_zstd);
     g_test_add_func("/qcow2/backing", test_backing);
     g_test_add_func("/qcow2/refused", test_refused);
+    g_test_add_func("/qcow2/guard", test_guard);
     g_test_add_func("/qcow2/damaged", test_damaged);
     int status = g_test_run();
     char *clean = g_strdup_printf("rm -rf '%s'", folder);
