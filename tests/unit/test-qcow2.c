@@ -154,7 +154,6 @@ static void test_refused(void)
     expect_refused("was not recorded");
 }
 
-/* Bytes at random: opened or not, read or not, nothing but that. */
 /* A raw disk whose format was guessed never becomes what would be taken for an image. */
 static void test_guard(void)
 {
@@ -187,6 +186,7 @@ static void test_guard(void)
     g_free(path);
 }
 
+/* Bytes at random: opened or not, read or not, nothing but that. */
 static void test_damaged(void)
 {
     run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=512 short sick && "
