@@ -73,16 +73,20 @@ static void list_accels(const List *l)
     }
 }
 
+/* Each model once for people, and once an accelerator for programs. */
 static void list_cpus(const List *l)
 {
+    GHashTable *seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (unsigned i = 0; vmr_accels[i]; i++) {
         const char *const *models = vmr_accels[i]->cpu_models ? vmr_accels[i]->cpu_models() : NULL;
         for (; models && *models; models++) {
             char **parts = g_strsplit(*models, "\t", 2);
-            entry(l, "cpu", parts[0], parts[0] ? parts[1] : NULL, "accel", vmr_accels[i]->name);
+            if (parts[0] && (g_hash_table_add(seen, g_strdup(parts[0])) || l->json))
+                entry(l, "cpu", parts[0], parts[1], "accel", vmr_accels[i]->name);
             g_strfreev(parts);
         }
     }
+    g_hash_table_unref(seen);
 }
 
 /* [machine] summary, else the file's first comment. */

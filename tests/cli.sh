@@ -77,6 +77,10 @@ try 0 '^test-chip  *one of everything' --list plugins
 try 0 '^plugin  *test-chip' --list
 try 0 '"name": "test-chip"' --list plugins --json
 try 0 '^stdio ' --list backends
+try 0 '^x86-64-v2  ' --list cpus
+for model in $("$vmrun" --list cpus | sed 's/ .*//'); do
+    try 0 ' - a CPU model: ' --describe "$model"
+done
 try 2 "did you mean 'plugins'" --list plugin
 try 0 'number = a number, 1..9, Hz; default 3' --describe test-chip
 try 0 '"interface": "test.bus/1"' --describe test-chip --json

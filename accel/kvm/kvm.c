@@ -304,5 +304,6 @@ const VmrAccelClass vmr_kvm_accel = {
     .cpu_free = kvm_arch_cpu_free, .cpu_reset = kvm_arch_cpu_reset, .cpu_run = kvm_arch_cpu_run,
     .cpu_kick = cpu_kick, .cpu_interface = kvm_arch_cpu_interface, .cpu_stats = cpu_stats,
     .map_changed = map_changed, .ram_written = ram_written, .cpu_models = kvm_arch_cpu_models,
+    .cpu_describe = kvm_arch_cpu_describe,
     .limits = limits, .debug_points = kvm_arch_debug_points, .cpu_debug = kvm_arch_cpu_debug,
 };

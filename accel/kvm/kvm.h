@@ -131,6 +131,7 @@ void kvm_arch_cpu_reset(void *acpu, VmrResetKind kind);
 VmrExit kvm_arch_cpu_run(void *acpu);
 const void *kvm_arch_cpu_interface(void *acpu, const char *id);
 const char *const *kvm_arch_cpu_models(void);
+char *kvm_arch_cpu_describe(const char *model);
 unsigned kvm_arch_debug_points(void *vm);
 void kvm_arch_cpu_debug(void *acpu, const VmrDebug *debug);
 

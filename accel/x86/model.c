@@ -14,6 +14,7 @@
 
 /* ---- models -------------------------------------------------------------------------------------- */
 
+#define HOST_DOC "the host's CPU as KVM offers it; not to be moved elsewhere"
 #define V1_PLATFORM "x2apic tsc_deadline_timer hypervisor spec_ctrl arch_capabilities "
 static VmrX86Model models[] = {
     {"x86-64-v3", "v2 with AVX2, BMI1, BMI2, FMA, F16C, MOVBE, LZCNT", "x86-64-v2",
@@ -123,7 +124,7 @@ const char *const *vmr_x86_model_list(unsigned accel)
                 if (&models[i] != first)
                     lists[k][n++] = g_strdup_printf("%s\t%s", models[i].name, models[i].doc);
             if (k == 1)
-                lists[k][n++] = "host\tthe host's CPU as KVM offers it; not to be moved elsewhere";
+                lists[k][n++] = "host\t" HOST_DOC;
         }
         g_once_init_leave(&done, 1);
     }
@@ -148,8 +149,11 @@ static void append_features(GString *s, const uint32_t words[VMR_X86_WORDS])
 
 char *vmr_x86_model_describe(const char *name, unsigned accel)
 {
-    setup();
-    const VmrX86Model *m = find(name);
+    if (accel == VMR_X86_KVM && g_str_equal(name, "host"))
+        return g_strdup("host - a CPU model: " HOST_DOC "\n\nIts features are those that KVM has here, "
+                        "and so differ from host to host.\n");
+    const char *preferred = setup();
+    const VmrX86Model *m = find(g_str_equal(name, "x86-64") ? preferred : name);
     if (!m)
         return NULL;
     uint32_t words[VMR_X86_WORDS], interp[VMR_X86_WORDS], lacks[VMR_X86_WORDS];

@@ -374,3 +374,8 @@ const char *const *kvm_arch_cpu_models(void)
 {
     return vmr_x86_model_list(VMR_X86_KVM);
 }
+
+char *kvm_arch_cpu_describe(const char *model)
+{
+    return vmr_x86_model_describe(model, VMR_X86_KVM);
+}
