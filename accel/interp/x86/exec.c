@@ -9,6 +9,7 @@
  */
 #include "cpu.h"
 #include "helpers.h"
+#include "mix.h"
 #include "ops.h"
 #include "sse-fast.h"
 
@@ -83,6 +84,7 @@
 #define NEXT()                                                                                     \
     do {                                                                                           \
         op++;                                                                                      \
+        x86_mix_count(op->code, false);                                                            \
         DISPATCH();                                                                                \
     } while (0)
 
@@ -529,6 +531,7 @@ enter:
         return;
     }
     op = blk->ops;
+    x86_mix_count(op->code, true);
 #if defined(INTERP_SWITCH)
 dispatch:
     switch (op->code) {

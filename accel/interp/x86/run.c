@@ -4,6 +4,7 @@
  */
 #include "core/symbols.h"
 #include "helpers.h"
+#include "mix.h"
 #include "ops.h"
 
 const void *const *x86_op_handlers; /* set once, before any vCPU runs */
@@ -608,6 +609,7 @@ static void *vm_new(VmrMachine *machine, GError **error)
 static void vm_free(void *data)
 {
     X86Vm *vm = data;
+    x86_mix_print();
     interp_vm_clear(&vm->ivm);
     g_free(vm);
 }
