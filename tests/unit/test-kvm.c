@@ -433,7 +433,9 @@ static void test_kick(void)
     vmr_machine_free(m.m);
 }
 
-/* A map that changes under a running guest: RAM comes and goes. */
+/* A map that changes under a running guest: RAM comes and goes.  Each change stops the vCPU, too. */
+static int map_end;
+
 static void *mapper(void *data)
 {
     M *m = data;
@@ -451,6 +453,7 @@ static void *mapper(void *data)
     /* The guest may not have run at all until now. */
     while (!__atomic_load_n((uint32_t *)(void *)(m->m->ram.base + 0x8000), __ATOMIC_RELAXED))
         g_usleep(100);
+    g_atomic_int_set(&map_end, 1);
     m->m->accel->cpu_kick(m->m->cpus[0].acpu);
     return NULL;
 }
@@ -465,7 +468,9 @@ static void test_map(void)
     s->gpr[0] = 0x8000;
     set(&m, s);
     GThread *t = g_thread_new("mapper", mapper, &m);
-    g_assert_cmpint(run(&m), ==, VMR_EXIT_KICKED);
+    do
+        g_assert_cmpint(run(&m), ==, VMR_EXIT_KICKED);
+    while (!g_atomic_int_get(&map_end));
     g_thread_join(t);
     uint32_t count;
     memcpy(&count, m.m->ram.base + 0x8000, 4);
