@@ -357,7 +357,7 @@ bool interp_cpu_init(InterpCpu *cpu, InterpVm *vm, VmrCpu *core, unsigned index,
     cpu->core = core;
     cpu->index = index;
     cpu->map_gen = 1;
-    cpu->pool = g_try_malloc(INTERP_POOL_BYTES);
+    cpu->pool = aligned_alloc(64, INTERP_POOL_BYTES);
     if (!cpu->pool) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "no memory for the block cache");
         return false;
@@ -377,7 +377,7 @@ bool interp_cpu_init(InterpCpu *cpu, InterpVm *vm, VmrCpu *core, unsigned index,
 void interp_cpu_clear(InterpCpu *cpu)
 {
     cpu->vm->cpus[cpu->index] = NULL;
-    g_free(cpu->pool);
+    free(cpu->pool);
     g_free(cpu->hash);
     g_hash_table_destroy(cpu->pages);
     g_array_free(cpu->queue, TRUE);

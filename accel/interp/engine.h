@@ -55,17 +55,18 @@ _Static_assert(sizeof(InterpOp) == 32, "an op is 32 bytes");
  * another page the generation of the virtual map in which it was made.
  */
 typedef struct InterpBlock {
-    uint64_t ram;      /* offset of the first byte in the machine's RAM */
     uint64_t ram2;     /* second page of a crossing instruction, or UINT64_MAX */
+    struct InterpBlock *page_next[2]; /* in the lists of the one or two pages */
+    uint64_t ram;      /* offset of the first byte in the machine's RAM */
+    struct InterpBlock *hash_next;
     uint32_t key;      /* mode key of the front end */
     uint16_t bytes;
     uint8_t insns;
     bool dead;
+    /* what each run uses is together, and no op is in two cache lines */
     uint64_t link_gen[2];
     struct InterpBlock *next[2];
-    struct InterpBlock *hash_next;
-    struct InterpBlock *page_next[2]; /* in the lists of the one or two pages */
-    InterpOp ops[];
+    _Alignas(32) InterpOp ops[];
 } InterpBlock;
 
 /* ---- software TLB ----------------------------------------------------- */
@@ -97,7 +98,7 @@ typedef struct InterpTlbInfo {
 } InterpTlbInfo;
 
 typedef struct InterpTlb {
-    InterpTlbEntry e[INTERP_TLB_SIZE];
+    _Alignas(64) InterpTlbEntry e[INTERP_TLB_SIZE];
     InterpTlbInfo info[INTERP_TLB_SIZE];
     bool used; /* something was filled since the last flush */
 } InterpTlb;
@@ -138,8 +139,8 @@ typedef struct InterpCpu {
     unsigned index;
     bool code_hit;            /* a store of this instruction hit translated code of this vCPU */
 
-    InterpJump jumps[1u << INTERP_JUMP_BITS];
-    InterpTlb tlbs[INTERP_TLBS];
+    _Alignas(64) InterpJump jumps[1u << INTERP_JUMP_BITS];
+    _Alignas(64) InterpTlb tlbs[INTERP_TLBS];
     /* Where pages larger than 4 KiB were seen since the last flush, one range a half
        of the address space: INVLPG of such a page drops more than one entry. */
     uint64_t large_low[2], large_high[2];
@@ -161,7 +162,7 @@ typedef struct InterpCpu {
 } InterpCpu;
 
 #define INTERP_POOL_BYTES (8u << 20)
-#define INTERP_HASH_BITS 14
+#define INTERP_HASH_BITS 16
 
 typedef struct InterpVm {
     VmrMachine *machine;

@@ -623,7 +623,7 @@ static void *cpu_new(void *data, VmrCpu *core, unsigned index, const char *model
         g_aligned_free(c);
         return NULL;
     }
-    c->scratch = g_malloc0(sizeof(InterpBlock) + 32 * sizeof(InterpOp));
+    c->scratch = g_aligned_alloc0(1, sizeof(InterpBlock) + 32 * sizeof(InterpOp), 64);
     c->ic.dead_code = OP_DEAD;
     c->ic.dead_handler = x86_op_handlers ? x86_op_handlers[OP_DEAD] : NULL;
     c->intc = m->intc;
@@ -635,7 +635,7 @@ static void *cpu_new(void *data, VmrCpu *core, unsigned index, const char *model
     }
     if (!x86_model_apply(c, model, error)) {
         interp_cpu_clear(&c->ic);
-        g_free(c->scratch);
+        g_aligned_free(c->scratch);
         g_aligned_free(c);
         return NULL;
     }
@@ -647,7 +647,7 @@ static void cpu_free(void *acpu)
 {
     X86Cpu *c = acpu;
     interp_cpu_clear(&c->ic);
-    g_free(c->scratch);
+    g_aligned_free(c->scratch);
     g_free(c->debugger);
     g_aligned_free(c);
 }
