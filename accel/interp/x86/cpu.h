@@ -3,6 +3,7 @@
  *
  * After the Intel SDM, volumes 1 to 3.  Files of this folder:
  *   decode.c   instruction bytes -> ops          ops.h     the list of ops
+ *   peephole.c ops that go together               mix.c     counts of ops, for who looks for such
  *   exec.c     the executor                       helpers.c rarer instructions, as functions
  *   mmu.c      page walks, slow memory accesses   string.c  string and port I/O instructions
  *   segment.c  descriptors, far transfers         event.c   exceptions and interrupts

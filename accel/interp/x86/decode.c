@@ -4,7 +4,7 @@
  * One pass, an instruction at a time, until the block ends.  What is common
  * becomes an inline op, what is rare a call of a helper.  The decoder reads
  * nothing but the bytes and the mode key, so that a block is true for as long
- * as both stay.
+ * as both stay.  peephole.c then improves the block as a whole.
  */
 #include "avx.h"
 #include "helpers.h"
@@ -81,7 +81,7 @@ static InterpOp *emit(Decoder *d, unsigned code)
 static InterpOp *emit_ri(Decoder *d, unsigned code, uint8_t dst, uint64_t imm)
 {
     InterpOp *op = emit(d, code);
-    op->d = dst;
+    op->d = op->b = dst;
     op->imm = imm;
     return op;
 }
@@ -89,7 +89,7 @@ static InterpOp *emit_ri(Decoder *d, unsigned code, uint8_t dst, uint64_t imm)
 static InterpOp *emit_rr(Decoder *d, unsigned code, uint8_t dst, uint8_t src)
 {
     InterpOp *op = emit(d, code);
-    op->d = dst;
+    op->d = op->b = dst;
     op->s = src;
     return op;
 }
@@ -529,7 +529,8 @@ static void cond_move(Decoder *d, unsigned cond)
 {
     modrm(d);
     uint8_t src = load_e(d, d->os);
-    emit_rr(d, OP_CMOV8 + d->os, g(d, d->os), src)->x = (uint8_t)cond;
+    unsigned code = d->os == 1 ? OP_CMOV16 : (d->os == 2 ? OP_CMOV32_O : OP_CMOV64_O) + cond;
+    emit_rr(d, code, g(d, d->os), src)->x = (uint8_t)cond;
 }
 
 /* BT family with the bit offset in a register or an immediate. */
@@ -1374,72 +1375,6 @@ static bool instruction(Decoder *d)
     return true;
 }
 
-/* ---- flags that nobody reads ---------------------------------------------------------------- */
-
-enum { LIVE_C = 1, LIVE_REST = 2, LIVE_ALL = 3 };
-
-/* Ops that neither touch flags nor can fault. */
-static bool is_neutral(unsigned code)
-{
-    return code == OP_NOP || (code >= OP_MOV_RR8 && code <= OP_MOV_RI64) ||
-           (code >= OP_NOT8 && code <= OP_NOT64) ||
-           (code >= OP_MOVZX_8_16 && code <= OP_MOVSX_32_64) ||
-           (code >= OP_LEA16 && code <= OP_AGEN32) || (code >= OP_XCHG_RR8 && code <= OP_XCHG_RR64) ||
-           (code >= OP_CBW && code <= OP_STD);
-}
-
-static unsigned quiet(unsigned code)
-{
-#define QUIET(name)                                                                                \
-    if (code >= OP_##name##_RR8 && code <= OP_##name##_RI64)                                       \
-        return code - OP_##name##_RR8 + OP_##name##_RRQ8;
-    QUIET(ADD)
-    QUIET(OR)
-    QUIET(AND)
-    QUIET(SUB)
-    QUIET(XOR)
-#undef QUIET
-    if (code >= OP_CMP_RR8 && code <= OP_CMP_RI64)
-        return OP_NOP;
-    if (code >= OP_TEST_RR8 && code <= OP_TEST_RI64)
-        return OP_NOP;
-    return 0;
-}
-
-/* Backward over the block: an exception shows all flags, so whatever can fault reads them. */
-static void drop_dead_flags(InterpBlock *b, unsigned count)
-{
-    unsigned live = LIVE_ALL;
-    for (unsigned i = count; i-- > 0;) {
-        InterpOp *op = &b->ops[i];
-        unsigned code = op->code;
-        if (is_neutral(code))
-            continue;
-        unsigned q = quiet(code);
-        if (q) {
-            if (!live)
-                op->code = (uint16_t)q;
-            live = 0;
-        } else if (code >= OP_INC8 && code <= OP_DEC64) {
-            if (!(live & LIVE_C)) { /* then it is ADD or SUB of 1 */
-                bool dec = code >= OP_DEC8;
-                code = dec ? code - OP_DEC8 + OP_SUB_RI8 : code - OP_INC8 + OP_ADD_RI8;
-                op->code = (uint16_t)(live ? code : quiet(code));
-                op->imm = 1;
-                live = 0;
-            } else {
-                live = LIVE_C;
-            }
-        } else if (code >= OP_SHL_I8 && code <= OP_SAR_I64) {
-            live = 0;
-        } else if ((code >= OP_NEG8 && code <= OP_NEG64) || code >= OP_CMPJ_RR8_O) {
-            live = 0;
-        } else {
-            live = LIVE_ALL;
-        }
-    }
-}
-
 unsigned x86_decode_block(X86Cpu *c, InterpBlock *b, const uint8_t *bytes, unsigned avail,
                           unsigned most, bool first_only)
 {
@@ -1469,7 +1404,7 @@ unsigned x86_decode_block(X86Cpu *c, InterpBlock *b, const uint8_t *bytes, unsig
         op->pc = (uint16_t)end;
         op->index = (uint8_t)d.insns;
     }
-    drop_dead_flags(b, d.ops);
+    d.ops = x86_peephole(b, d.ops);
     if (x86_op_handlers)
         for (unsigned i = 0; i < d.ops; i++)
             b->ops[i].handler = x86_op_handlers[b->ops[i].code];

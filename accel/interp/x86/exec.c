@@ -108,7 +108,7 @@
 #define ALU_SIZE(name, bits)                                                                       \
     OP(name##_RR##bits)                                                                            \
     {                                                                                              \
-        uint##bits##_t a = R##bits(op->d), b = R##bits(op->s), res;                                \
+        uint##bits##_t a = R##bits(op->b), b = R##bits(op->s), res;                                \
         DO_##name(bits);                                                                           \
         W##bits(op->d, res);                                                                       \
         CC_OF_##name(bits);                                                                        \
@@ -116,7 +116,7 @@
     }                                                                                              \
     OP(name##_RI##bits)                                                                            \
     {                                                                                              \
-        uint##bits##_t a = R##bits(op->d), b = (uint##bits##_t)op->imm, res;                       \
+        uint##bits##_t a = R##bits(op->b), b = (uint##bits##_t)op->imm, res;                       \
         DO_##name(bits);                                                                           \
         W##bits(op->d, res);                                                                       \
         CC_OF_##name(bits);                                                                        \
@@ -157,14 +157,14 @@
 #define ALU_QUIET_SIZE(name, bits)                                                                 \
     OP(name##_RRQ##bits)                                                                           \
     {                                                                                              \
-        uint##bits##_t a = R##bits(op->d), b = R##bits(op->s), res;                                \
+        uint##bits##_t a = R##bits(op->b), b = R##bits(op->s), res;                                \
         DO_##name(bits);                                                                           \
         W##bits(op->d, res);                                                                       \
         NEXT();                                                                                    \
     }                                                                                              \
     OP(name##_RIQ##bits)                                                                           \
     {                                                                                              \
-        uint##bits##_t a = R##bits(op->d), b = (uint##bits##_t)op->imm, res;                       \
+        uint##bits##_t a = R##bits(op->b), b = (uint##bits##_t)op->imm, res;                       \
         DO_##name(bits);                                                                           \
         W##bits(op->d, res);                                                                       \
         NEXT();                                                                                    \
@@ -238,7 +238,7 @@
 #define UNARY_SIZE(unused, bits)                                                                   \
     OP(INC##bits)                                                                                  \
     {                                                                                              \
-        uint##bits##_t res = (uint##bits##_t)(R##bits(op->d) + 1);                                 \
+        uint##bits##_t res = (uint##bits##_t)(R##bits(op->b) + 1);                                 \
         uint64_t bits_ = x86_cf(c) | ((res & 15) == 0 ? FL_AF : 0) |                               \
                          (res == (uint##bits##_t)(1ull << (bits - 1)) ? FL_OF : 0);                \
         W##bits(op->d, res);                                                                       \
@@ -247,7 +247,7 @@
     }                                                                                              \
     OP(DEC##bits)                                                                                  \
     {                                                                                              \
-        uint##bits##_t res = (uint##bits##_t)(R##bits(op->d) - 1);                                 \
+        uint##bits##_t res = (uint##bits##_t)(R##bits(op->b) - 1);                                 \
         uint64_t bits_ = x86_cf(c) | ((res & 15) == 15 ? FL_AF : 0) |                              \
                          (res == (uint##bits##_t)((1ull << (bits - 1)) - 1) ? FL_OF : 0);          \
         W##bits(op->d, res);                                                                       \
@@ -256,14 +256,14 @@
     }                                                                                              \
     OP(NEG##bits)                                                                                  \
     {                                                                                              \
-        uint##bits##_t b = R##bits(op->d), res = (uint##bits##_t)(0 - b);                          \
+        uint##bits##_t b = R##bits(op->b), res = (uint##bits##_t)(0 - b);                          \
         W##bits(op->d, res);                                                                       \
         CC_OF_SUB(bits);                                                                           \
         NEXT();                                                                                    \
     }                                                                                              \
     OP(NOT##bits)                                                                                  \
     {                                                                                              \
-        W##bits(op->d, ~R##bits(op->d));                                                           \
+        W##bits(op->d, ~R##bits(op->b));                                                           \
         NEXT();                                                                                    \
     }                                                                                              \
     OP(SHL_I##bits)                                                                                \
@@ -275,14 +275,13 @@
     {                                                                                              \
         n = REG(RCX) & (bits == 64 ? 63 : 31);                                                     \
         if (n == 0) {                                                                              \
-            if (bits == 32)                                                                        \
-                W##bits(op->d, R##bits(op->d));                                                    \
+            W##bits(op->d, R##bits(op->b));                                                        \
             NEXT();                                                                                \
         }                                                                                          \
     }                                                                                              \
     shl##bits:                                                                                     \
     {                                                                                              \
-        uint64_t a = R##bits(op->d);                                                               \
+        uint64_t a = R##bits(op->b);                                                               \
         uint##bits##_t res = (uint##bits##_t)(a << n);                                             \
         bool cf = n <= bits && (a >> (bits - n)) & 1;                                              \
         uint64_t bits_ = (uint64_t)cf | (((uint64_t)(res >> (bits - 1)) ^ cf) ? FL_OF : 0);        \
@@ -299,14 +298,13 @@
     {                                                                                              \
         n = REG(RCX) & (bits == 64 ? 63 : 31);                                                     \
         if (n == 0) {                                                                              \
-            if (bits == 32)                                                                        \
-                W##bits(op->d, R##bits(op->d));                                                    \
+            W##bits(op->d, R##bits(op->b));                                                        \
             NEXT();                                                                                \
         }                                                                                          \
     }                                                                                              \
     shr##bits:                                                                                     \
     {                                                                                              \
-        uint64_t a = R##bits(op->d);                                                               \
+        uint64_t a = R##bits(op->b);                                                               \
         uint##bits##_t res = (uint##bits##_t)(a >> n);                                             \
         uint64_t bits_ = ((a >> (n - 1)) & 1) | (a >> (bits - 1) ? FL_OF : 0);                     \
         W##bits(op->d, res);                                                                       \
@@ -322,14 +320,13 @@
     {                                                                                              \
         n = REG(RCX) & (bits == 64 ? 63 : 31);                                                     \
         if (n == 0) {                                                                              \
-            if (bits == 32)                                                                        \
-                W##bits(op->d, R##bits(op->d));                                                    \
+            W##bits(op->d, R##bits(op->b));                                                        \
             NEXT();                                                                                \
         }                                                                                          \
     }                                                                                              \
     sar##bits:                                                                                     \
     {                                                                                              \
-        int64_t a = (int##bits##_t)R##bits(op->d);                                                 \
+        int64_t a = (int##bits##_t)R##bits(op->b);                                                 \
         uint##bits##_t res = (uint##bits##_t)(a >> n);                                             \
         uint64_t bits_ = (uint64_t)(a >> (n - 1)) & 1;                                             \
         W##bits(op->d, res);                                                                       \
@@ -378,14 +375,6 @@
         W##bits(op->d, b);                                                                         \
         W##bits(op->s, a);                                                                         \
         NEXT();                                                                                    \
-    }                                                                                              \
-    OP(CMOV##bits)                                                                                 \
-    {                                                                                              \
-        if (x86_cond(c, op->x))                                                                    \
-            W##bits(op->d, R##bits(op->s));                                                        \
-        else                                                                                       \
-            W##bits(op->d, R##bits(op->d));                                                        \
-        NEXT();                                                                                    \
     }
 
 #define WIDEN(name, from, to, sign)                                                                \
@@ -405,7 +394,7 @@
 #define IMUL_SIZE(bits, wide)                                                                      \
     OP(IMUL_RR##bits)                                                                              \
     {                                                                                              \
-        wide p = (wide)(int##bits##_t)R##bits(op->d) * (int##bits##_t)R##bits(op->s);              \
+        wide p = (wide)(int##bits##_t)R##bits(op->b) * (int##bits##_t)R##bits(op->s);              \
         uint64_t over = p != (int##bits##_t)p ? FL_CF | FL_OF : 0;                                 \
         W##bits(op->d, (uint##bits##_t)p);                                                         \
         CC(CC_BITS, SX(bits, p), over);                                                            \
@@ -420,7 +409,95 @@
         NEXT();                                                                                    \
     }
 
-/* ---- branches --------------------------------------------------------------------------------- */
+/* Without flags, of 32 and 64 bits. */
+#define QUIET_WIDE(unused, bits)                                                                   \
+    OP(SHL_IQ##bits) { W##bits(op->d, R##bits(op->b) << op->imm); NEXT(); }                        \
+    OP(SHR_IQ##bits) { W##bits(op->d, R##bits(op->b) >> op->imm); NEXT(); }                        \
+    OP(SAR_IQ##bits) { W##bits(op->d, (int##bits##_t)R##bits(op->b) >> op->imm); NEXT(); }         \
+    OP(ROL_IQ##bits)                                                                               \
+    {                                                                                              \
+        uint##bits##_t a = R##bits(op->b);                                                         \
+        W##bits(op->d, a << op->imm | a >> (-op->imm & (bits - 1)));                               \
+        NEXT();                                                                                    \
+    }                                                                                              \
+    OP(IMUL_RRQ##bits) { W##bits(op->d, R##bits(op->b) * R##bits(op->s)); NEXT(); }                \
+    OP(IMUL_RIQ##bits) { W##bits(op->d, R##bits(op->s) * (uint##bits##_t)op->imm); NEXT(); }
+#define BOTH_WIDE(M, name) M(name, 32) M(name, 64)
+
+/* ---- conditions ------------------------------------------------------------------------------- */
+
+/* X(arguments, condition, whether it holds): after any op, ... */
+#define ANY_TESTS(X, ...)                                                                          \
+    X(__VA_ARGS__, O, x86_of(c))                                                                   \
+    X(__VA_ARGS__, NO, !x86_of(c))                                                                 \
+    X(__VA_ARGS__, B, x86_cf(c))                                                                   \
+    X(__VA_ARGS__, AE, !x86_cf(c))                                                                 \
+    X(__VA_ARGS__, E, x86_zf(c))                                                                   \
+    X(__VA_ARGS__, NE, !x86_zf(c))                                                                 \
+    X(__VA_ARGS__, BE, x86_cf(c) || x86_zf(c))                                                     \
+    X(__VA_ARGS__, A, !(x86_cf(c) || x86_zf(c)))                                                   \
+    X(__VA_ARGS__, S, x86_sf(c))                                                                   \
+    X(__VA_ARGS__, NS, !x86_sf(c))                                                                 \
+    X(__VA_ARGS__, P, x86_pf(c))                                                                   \
+    X(__VA_ARGS__, NP, !x86_pf(c))                                                                 \
+    X(__VA_ARGS__, L, x86_sf(c) != x86_of(c))                                                      \
+    X(__VA_ARGS__, GE, x86_sf(c) == x86_of(c))                                                     \
+    X(__VA_ARGS__, LE, x86_zf(c) || x86_sf(c) != x86_of(c))                                        \
+    X(__VA_ARGS__, G, !(x86_zf(c) || x86_sf(c) != x86_of(c)))
+/* ... after res = a - b (sa, sb and sres: signed), ... */
+#define SUB_TESTS(X, ...)                                                                          \
+    X(__VA_ARGS__, O, x86_of(c))                                                                   \
+    X(__VA_ARGS__, NO, !x86_of(c))                                                                 \
+    X(__VA_ARGS__, B, a < b)                                                                       \
+    X(__VA_ARGS__, AE, a >= b)                                                                     \
+    X(__VA_ARGS__, E, a == b)                                                                      \
+    X(__VA_ARGS__, NE, a != b)                                                                     \
+    X(__VA_ARGS__, BE, a <= b)                                                                     \
+    X(__VA_ARGS__, A, a > b)                                                                       \
+    X(__VA_ARGS__, S, sres < 0)                                                                    \
+    X(__VA_ARGS__, NS, sres >= 0)                                                                  \
+    X(__VA_ARGS__, P, x86_pf(c))                                                                   \
+    X(__VA_ARGS__, NP, !x86_pf(c))                                                                 \
+    X(__VA_ARGS__, L, sa < sb)                                                                     \
+    X(__VA_ARGS__, GE, sa >= sb)                                                                   \
+    X(__VA_ARGS__, LE, sa <= sb)                                                                   \
+    X(__VA_ARGS__, G, sa > sb)
+/* ... after res = a & b, ... */
+#define LOGIC_TESTS(X, ...)                                                                        \
+    X(__VA_ARGS__, O, false)                                                                       \
+    X(__VA_ARGS__, NO, true)                                                                       \
+    X(__VA_ARGS__, B, false)                                                                       \
+    X(__VA_ARGS__, AE, true)                                                                       \
+    X(__VA_ARGS__, E, res == 0)                                                                    \
+    X(__VA_ARGS__, NE, res != 0)                                                                   \
+    X(__VA_ARGS__, BE, res == 0)                                                                   \
+    X(__VA_ARGS__, A, res != 0)                                                                    \
+    X(__VA_ARGS__, S, sres < 0)                                                                    \
+    X(__VA_ARGS__, NS, sres >= 0)                                                                  \
+    X(__VA_ARGS__, P, x86_pf(c))                                                                   \
+    X(__VA_ARGS__, NP, !x86_pf(c))                                                                 \
+    X(__VA_ARGS__, L, sres < 0)                                                                    \
+    X(__VA_ARGS__, GE, sres >= 0)                                                                  \
+    X(__VA_ARGS__, LE, sres <= 0)                                                                  \
+    X(__VA_ARGS__, G, sres > 0)
+/* ... and after DEC, which leaves CF alone. */
+#define DEC_TESTS(X, ...)                                                                          \
+    X(__VA_ARGS__, O, x86_of(c))                                                                   \
+    X(__VA_ARGS__, NO, !x86_of(c))                                                                 \
+    X(__VA_ARGS__, B, carry)                                                                       \
+    X(__VA_ARGS__, AE, !carry)                                                                     \
+    X(__VA_ARGS__, E, res == 0)                                                                    \
+    X(__VA_ARGS__, NE, res != 0)                                                                   \
+    X(__VA_ARGS__, BE, carry || res == 0)                                                          \
+    X(__VA_ARGS__, A, !carry && res != 0)                                                          \
+    X(__VA_ARGS__, S, sres < 0)                                                                    \
+    X(__VA_ARGS__, NS, sres >= 0)                                                                  \
+    X(__VA_ARGS__, P, x86_pf(c))                                                                   \
+    X(__VA_ARGS__, NP, !x86_pf(c))                                                                 \
+    X(__VA_ARGS__, L, x86_sf(c) != x86_of(c))                                                      \
+    X(__VA_ARGS__, GE, x86_sf(c) == x86_of(c))                                                     \
+    X(__VA_ARGS__, LE, x86_zf(c) || x86_sf(c) != x86_of(c))                                        \
+    X(__VA_ARGS__, G, !(x86_zf(c) || x86_sf(c) != x86_of(c)))
 
 /* A branch within the block's op: taken goes to disp, else to the 16-bit offset in b and i. */
 #define BRANCH(cond)                                                                               \
@@ -430,62 +507,71 @@
         goto not_taken;                                                                            \
     } while (0)
 
-#define JCC_PAIR(yes, no, test)                                                                    \
-    OP(JCC_##yes) BRANCH(test);                                                                    \
-    OP(JCC_##no) BRANCH(!(test));
-
-/* CMP or TEST with the branch that follows; the flags live on. */
-#define CMPJ_ONE(form, bits, cond, bexpr, test)                                                    \
-    OP(form##bits##_##cond)                                                                        \
+#define JCC_ONE(name, cond, test) OP(name##_##cond) BRANCH(test);
+#define SET_ONE(name, cond, test) OP(name##_##cond) { W8(op->d, test); NEXT(); }
+#define CMOV_ONE(bits, cond, test)                                                                 \
+    OP(CMOV##bits##_##cond)                                                                        \
     {                                                                                              \
-        uint##bits##_t a = R##bits(op->d), b = bexpr, res = (uint##bits##_t)(a - b);               \
+        W##bits(op->d, (test) ? R##bits(op->s) : R##bits(op->d));                                  \
+        NEXT();                                                                                    \
+    }
+
+/* Work that a branch depends on, with that branch; the flags live on. */
+#define FUSED_ONE(name, bits, work, cond, test)                                                    \
+    OP(name##bits##_##cond)                                                                        \
+    {                                                                                              \
+        uint##bits##_t a, b, res;                                                                  \
+        work(bits);                                                                                \
         int##bits##_t sa = (int##bits##_t)a, sb = (int##bits##_t)b, sres = (int##bits##_t)res;     \
         (void)sa, (void)sb, (void)sres;                                                            \
+        BRANCH(test);                                                                              \
+    }
+#define WORK_CMP(bits, left, right)                                                                \
+    do {                                                                                           \
+        a = (left);                                                                                \
+        b = (uint##bits##_t)(right);                                                               \
+        res = (uint##bits##_t)(a - b);                                                             \
         CC_OF_SUB(bits);                                                                           \
-        BRANCH(test);                                                                              \
-    }
-#define CMPJ_SIZE(form, bits, bexpr)                                                               \
-    CMPJ_ONE(form, bits, O, bexpr, x86_of(c))                                                      \
-    CMPJ_ONE(form, bits, NO, bexpr, !x86_of(c))                                                    \
-    CMPJ_ONE(form, bits, B, bexpr, a < b)                                                          \
-    CMPJ_ONE(form, bits, AE, bexpr, a >= b)                                                        \
-    CMPJ_ONE(form, bits, E, bexpr, a == b)                                                         \
-    CMPJ_ONE(form, bits, NE, bexpr, a != b)                                                        \
-    CMPJ_ONE(form, bits, BE, bexpr, a <= b)                                                        \
-    CMPJ_ONE(form, bits, A, bexpr, a > b)                                                          \
-    CMPJ_ONE(form, bits, S, bexpr, sres < 0)                                                       \
-    CMPJ_ONE(form, bits, NS, bexpr, sres >= 0)                                                     \
-    CMPJ_ONE(form, bits, P, bexpr, !__builtin_parity(res & 0xff))                                  \
-    CMPJ_ONE(form, bits, NP, bexpr, __builtin_parity(res & 0xff))                                  \
-    CMPJ_ONE(form, bits, L, bexpr, sa < sb)                                                        \
-    CMPJ_ONE(form, bits, GE, bexpr, sa >= sb)                                                      \
-    CMPJ_ONE(form, bits, LE, bexpr, sa <= sb)                                                      \
-    CMPJ_ONE(form, bits, G, bexpr, sa > sb)
-
-#define TESTJ_ONE(bits, cond, test)                                                                \
-    OP(TESTJ_RR##bits##_##cond)                                                                    \
-    {                                                                                              \
-        int##bits##_t res = (int##bits##_t)(R##bits(op->d) & R##bits(op->s));                      \
+    } while (0)
+#define WORK_TEST(bits, left, right)                                                               \
+    do {                                                                                           \
+        a = (left);                                                                                \
+        b = (uint##bits##_t)(right);                                                               \
+        res = a & b;                                                                               \
         CC(CC_LOGIC, SX(bits, res), 0);                                                            \
-        BRANCH(test);                                                                              \
-    }
-#define TESTJ_SIZE(bits)                                                                           \
-    TESTJ_ONE(bits, O, false)                                                                      \
-    TESTJ_ONE(bits, NO, true)                                                                      \
-    TESTJ_ONE(bits, B, false)                                                                      \
-    TESTJ_ONE(bits, AE, true)                                                                      \
-    TESTJ_ONE(bits, E, res == 0)                                                                   \
-    TESTJ_ONE(bits, NE, res != 0)                                                                  \
-    TESTJ_ONE(bits, BE, res == 0)                                                                  \
-    TESTJ_ONE(bits, A, res != 0)                                                                   \
-    TESTJ_ONE(bits, S, res < 0)                                                                    \
-    TESTJ_ONE(bits, NS, res >= 0)                                                                  \
-    TESTJ_ONE(bits, P, !__builtin_parity((unsigned)res & 0xff))                                    \
-    TESTJ_ONE(bits, NP, __builtin_parity((unsigned)res & 0xff))                                    \
-    TESTJ_ONE(bits, L, res < 0)                                                                    \
-    TESTJ_ONE(bits, GE, res >= 0)                                                                  \
-    TESTJ_ONE(bits, LE, res <= 0)                                                                  \
-    TESTJ_ONE(bits, G, res > 0)
+    } while (0)
+/* The two in one op. */
+#define WORK_CMP_RR(bits) WORK_CMP(bits, R##bits(op->d), R##bits(op->s))
+#define WORK_CMP_RI(bits) WORK_CMP(bits, R##bits(op->d), op->imm)
+#define WORK_TEST_RR(bits) WORK_TEST(bits, R##bits(op->d), R##bits(op->s))
+/* And those where the branch is the next op. */
+#define AND_STEP(statement)                                                                        \
+    do {                                                                                           \
+        statement;                                                                                 \
+        op++;                                                                                      \
+    } while (0)
+#define WORK_SUB_RR(bits)                                                                          \
+    AND_STEP(WORK_CMP(bits, R##bits(op->b), R##bits(op->s)); W##bits(op->d, res))
+#define WORK_SUB_RI(bits) AND_STEP(WORK_CMP(bits, R##bits(op->b), op->imm); W##bits(op->d, res))
+#define WORK_AND_RR(bits)                                                                          \
+    AND_STEP(WORK_TEST(bits, R##bits(op->b), R##bits(op->s)); W##bits(op->d, res))
+#define WORK_AND_RI(bits) AND_STEP(WORK_TEST(bits, R##bits(op->b), op->imm); W##bits(op->d, res))
+#define WORK_DEC(bits)                                                                             \
+    AND_STEP(a = R##bits(op->b); b = 1; res = (uint##bits##_t)(a - 1); carry = x86_cf(c);          \
+             CC(CC_BITS, SX(bits, res),                                                            \
+                (carry ? FL_CF : 0) | ((res & 15) == 15 ? FL_AF : 0) |                             \
+                    (res == (uint##bits##_t)((1ull << (bits - 1)) - 1) ? FL_OF : 0));              \
+             W##bits(op->d, res))
+#define WORK_CMP_RM(bits) AND_STEP(LOAD(bits, EA(), b); WORK_CMP(bits, R##bits(op->d), b))
+#define WORK_CMP_MR(bits) AND_STEP(LOAD(bits, EA(), a); WORK_CMP(bits, a, R##bits(op->s)))
+#define WORK_CMP_MI(bits) AND_STEP(LOAD(bits, EA(), a); WORK_CMP(bits, a, op->imm))
+#define WORK_TEST_RI(bits) AND_STEP(WORK_TEST(bits, R##bits(op->d), op->imm))
+#define WORK_TEST_MI(bits) AND_STEP(LOAD(bits, EA(), a); WORK_TEST(bits, a, op->imm))
+
+#define FUSED(tests, name, bits, work) tests(FUSED_ONE, name, bits, work)
+#define FUSED_WIDE(tests, name, work) FUSED(tests, name, 32, work) FUSED(tests, name, 64, work)
+#define FUSED_ALL(tests, name, work)                                                               \
+    FUSED(tests, name, 8, work) FUSED(tests, name, 16, work) FUSED_WIDE(tests, name, work)
 
 /* The target of a near branch; another one is #GP before anything is written. */
 #define CHECK_TARGET(v)                                                                            \
@@ -562,6 +648,7 @@ dispatch:
     ALL_SIZES(ALU_QUIET_SIZE, XOR)
     ALL_SIZES(CMP_SIZE, )
     ALL_SIZES(UNARY_SIZE, )
+    BOTH_WIDE(QUIET_WIDE, )
 
     WIDEN(ZX_8_16, 8, 16, uint)
     WIDEN(ZX_8_32, 8, 32, uint)
@@ -593,7 +680,15 @@ dispatch:
     IMUL_SIZE(32, int64_t)
     IMUL_SIZE(64, __int128)
 
-    OP(SETCC) { W8(op->d, x86_cond(c, op->x)); NEXT(); }
+    OP(CMOV16)
+    {
+        if (x86_cond(c, op->x))
+            W16(op->d, R16(op->s));
+        NEXT();
+    }
+    ANY_TESTS(CMOV_ONE, 32)
+    ANY_TESTS(CMOV_ONE, 64)
+    ANY_TESTS(SET_ONE, SET)
     OP(CALL2)
     {
         uint64_t v = ((X86Op2 *)op->fn)(c, R64(op->d & ~7u), R64(op->s & ~7u), op);
@@ -621,6 +716,7 @@ dispatch:
 
     /* Stack, where it is flat. */
     OP(PUSH64_R)
+    push64:
     {
         STORE(64, REG(RSP) - 8, R64(op->s));
         REG(RSP) -= 8;
@@ -635,11 +731,39 @@ dispatch:
         NEXT();
     }
     OP(POP64_R)
+    pop64:
     {
         uint64_t v;
         LOAD(64, REG(RSP), v);
         REG(RSP) += 8;
         R64(op->d) = v;
+        NEXT();
+    }
+    /* All at once where the stack's page is in the TLB, else one by one. */
+    OP(PUSH64_RUN)
+    {
+        uint64_t sp = REG(RSP) - 8 * op->x;
+        const InterpTlbEntry *e = interp_tlb_entry(c->ic.tlb, sp);
+        if (unlikely(!TLB_HIT(e->tag_w, sp, 8 * op->x)))
+            goto push64;
+        char *p = (char *)(uintptr_t)(sp + e->addend);
+        REG(RSP) = sp;
+        for (n = op->x, p += 8 * n; n; n--, op++)
+            interp_ram_st64(p -= 8, R64(op->s));
+        op--;
+        NEXT();
+    }
+    OP(POP64_RUN)
+    {
+        uint64_t sp = REG(RSP);
+        const InterpTlbEntry *e = interp_tlb_entry(c->ic.tlb, sp);
+        if (unlikely(!TLB_HIT(e->tag_r, sp, 8 * op->x)))
+            goto pop64;
+        const char *p = (const char *)(uintptr_t)(sp + e->addend);
+        REG(RSP) = sp + 8 * op->x;
+        for (n = op->x; n; n--, op++, p += 8)
+            R64(op->d) = interp_ram_ld64(p);
+        op--;
         NEXT();
     }
     OP(PUSH32_R)
@@ -870,27 +994,20 @@ dispatch:
         goto lookup;
     }
 
-    JCC_PAIR(O, NO, x86_of(c))
-    JCC_PAIR(B, AE, x86_cf(c))
-    JCC_PAIR(E, NE, x86_zf(c))
-    JCC_PAIR(BE, A, x86_cf(c) || x86_zf(c))
-    JCC_PAIR(S, NS, x86_sf(c))
-    JCC_PAIR(P, NP, x86_pf(c))
-    JCC_PAIR(L, GE, x86_sf(c) != x86_of(c))
-    JCC_PAIR(LE, G, x86_zf(c) || x86_sf(c) != x86_of(c))
-
-    CMPJ_SIZE(CMPJ_RR, 8, R8(op->s))
-    CMPJ_SIZE(CMPJ_RR, 16, R16(op->s))
-    CMPJ_SIZE(CMPJ_RR, 32, R32(op->s))
-    CMPJ_SIZE(CMPJ_RR, 64, R64(op->s))
-    CMPJ_SIZE(CMPJ_RI, 8, (uint8_t)op->imm)
-    CMPJ_SIZE(CMPJ_RI, 16, (uint16_t)op->imm)
-    CMPJ_SIZE(CMPJ_RI, 32, (uint32_t)op->imm)
-    CMPJ_SIZE(CMPJ_RI, 64, op->imm)
-    TESTJ_SIZE(8)
-    TESTJ_SIZE(16)
-    TESTJ_SIZE(32)
-    TESTJ_SIZE(64)
+    ANY_TESTS(JCC_ONE, JCC)
+    FUSED_ALL(SUB_TESTS, CMPJ_RR, WORK_CMP_RR)
+    FUSED_ALL(SUB_TESTS, CMPJ_RI, WORK_CMP_RI)
+    FUSED_ALL(LOGIC_TESTS, TESTJ_RR, WORK_TEST_RR)
+    FUSED_WIDE(SUB_TESTS, SUBJ_RR, WORK_SUB_RR)
+    FUSED_WIDE(SUB_TESTS, SUBJ_RI, WORK_SUB_RI)
+    FUSED_WIDE(DEC_TESTS, DECJ, WORK_DEC)
+    FUSED_WIDE(LOGIC_TESTS, ANDJ_RR, WORK_AND_RR)
+    FUSED_WIDE(LOGIC_TESTS, ANDJ_RI, WORK_AND_RI)
+    FUSED_WIDE(SUB_TESTS, CMPJ_RM, WORK_CMP_RM)
+    FUSED_WIDE(SUB_TESTS, CMPJ_MR, WORK_CMP_MR)
+    FUSED_ALL(SUB_TESTS, CMPJ_MI, WORK_CMP_MI)
+    FUSED_ALL(LOGIC_TESTS, TESTJ_RI, WORK_TEST_RI)
+    FUSED_ALL(LOGIC_TESTS, TESTJ_MI, WORK_TEST_MI)
 
 #if defined(INTERP_SWITCH)
     }

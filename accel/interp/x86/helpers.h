@@ -15,6 +15,8 @@ typedef uint64_t X86Op2(X86Cpu *c, uint64_t a, uint64_t b, const InterpOp *op);
 
 extern const void *const *x86_op_handlers; /* the threaded executor's labels */
 
+/* Improve a decoded block; returns how many ops it has then.  peephole.c */
+unsigned x86_peephole(InterpBlock *b, unsigned count);
 void x86_link(X86Cpu *c, InterpBlock *from, unsigned k, InterpBlock *to, const InterpOp *op);
 
 /* LOCK_RMW: d is the size (log2), x the operation, s the source register unless
