@@ -4,8 +4,12 @@
  * libslirp answers DHCP, DNS and ARP, and turns the guest's connections into
  * sockets of this process, so no privileges are needed.  Its sockets are polled by
  * a source of the main loop; a guest's frame is worked on in the thread that sends
- * it, which then has the main loop look at the sockets again.  All of it is under
- * the domain lock.  Its time is the machine's: it stands while the guest does.
+ * it.  Whoever called libslirp tells the source what to wait for now, which wakes the
+ * main loop only if that has changed.  All of it is under the domain lock.  Its time
+ * is the machine's: it stands while the guest does.
+ *
+ * The guest leaves checksums and TCP segments to us.  libslirp takes a segment of
+ * any size, so it is never cut: one frame brings up to 64 KiB.
  * Leaves out saving its state: a machine that is restored finds its connections gone.
  */
 #include "net.h"
@@ -150,12 +154,6 @@ typedef struct Polled {
     gpointer tag;
 } Polled;
 
-static void wake(User *u)
-{
-    if (!g_main_context_is_owner(u->n.machine->priv->context))
-        g_main_context_wakeup(u->n.machine->priv->context);
-}
-
 static ssize_t to_guest(const void *data, size_t length, void *opaque)
 {
     vmr_net_deliver_bytes(opaque, data, length);
@@ -191,16 +189,14 @@ static void timer_free(void *timer, void *opaque)
 static void timer_mod(void *timer, int64_t deadline_ms, void *opaque)
 {
     ((SlirpTimer *)timer)->deadline = deadline_ms;
-    wake(opaque);
 }
 
 static void ignore_fd(int fd, void *opaque)
 {
 }
 
-static void notify(void *opaque)
+static void ignore_notify(void *opaque)
 {
-    wake(opaque);
 }
 
 static const SlirpCb callbacks = {
@@ -212,7 +208,7 @@ static const SlirpCb callbacks = {
     .timer_mod = timer_mod,
     .register_poll_fd = ignore_fd,
     .unregister_poll_fd = ignore_fd,
-    .notify = notify,
+    .notify = ignore_notify,
 };
 
 /* ---- polling ---------------------------------------------------------- */
@@ -281,14 +277,17 @@ static void drop_polled(User *u, unsigned from)
     g_array_set_size(u->polled, from);
 }
 
-static gboolean prepare(GSource *source, gint *timeout)
+/* After each call of libslirp: the source waits for what it wants now.  Its timeouts count
+   from now on, so between two dispatches they may only bring the next one nearer. */
+static void look(VmrNet *n)
 {
-    User *u = ((UserSource *)source)->user;
+    User *u = (User *)n;
     uint32_t wait = UINT32_MAX;
-    vmr_domain_lock_urgent(u->n.machine->domain);
+    if (!u->source)
+        return;
     u->polled_count = 0;
     /* What the guest has no room for is best left in the sockets. */
-    if (!vmr_net_waits(&u->n))
+    if (!vmr_net_waits(n))
         slirp_pollfds_fill(u->slirp, &wait, add_poll, u);
     drop_polled(u, u->polled_count);
     int64_t now = clock_ns(u) / 1000000, next = INT64_MAX;
@@ -296,16 +295,14 @@ static gboolean prepare(GSource *source, gint *timeout)
         next = MIN(next, ((SlirpTimer *)u->timers->pdata[i])->deadline);
     if (next != INT64_MAX)
         wait = (uint32_t)MIN((int64_t)wait, MAX(next - now, 0));
-    if (!u->n.machine->priv->clock_running)
+    if (!n->machine->priv->clock_running)
         wait = MAX(wait, 100); /* time stands: nothing is due sooner */
-    vmr_domain_unlock(u->n.machine->domain);
-    *timeout = wait > G_MAXINT ? -1 : (gint)wait;
-    return FALSE;
-}
-
-static gboolean check(GSource *source)
-{
-    return TRUE; /* libslirp's own timeouts are only looked at when it is called */
+    if (wait == UINT32_MAX)
+        return;
+    int64_t set = g_source_get_ready_time(u->source);
+    int64_t due = g_get_monotonic_time() + (int64_t)wait * 1000;
+    if (set < 0 || due < set)
+        g_source_set_ready_time(u->source, due);
 }
 
 static void fire_timers(User *u)
@@ -324,13 +321,15 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
     User *u = ((UserSource *)source)->user;
     vmr_domain_lock_urgent(u->n.machine->domain);
+    g_source_set_ready_time(source, -1);
     fire_timers(u);
     slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    look(&u->n);
     vmr_domain_unlock(u->n.machine->domain);
     return G_SOURCE_CONTINUE;
 }
 
-static GSourceFuncs source_funcs = {.prepare = prepare, .check = check, .dispatch = dispatch};
+static GSourceFuncs source_funcs = {.dispatch = dispatch};
 
 /* ---- life ------------------------------------------------------------- */
 
@@ -384,6 +383,7 @@ static bool user_open(VmrNet *n, GError **error)
     u->source = g_source_new(&source_funcs, sizeof(UserSource));
     ((UserSource *)u->source)->user = u;
     g_source_attach(u->source, n->machine->priv->context);
+    look(n);
     return true;
 }
 
@@ -404,19 +404,39 @@ static void user_close(VmrNet *n)
     g_clear_pointer(&u->polled, g_array_unref);
 }
 
+/* The ones' complement sum (RFC 1071) of big-endian words; never 0, which means none to UDP. */
+static uint16_t checksum(const uint8_t *p, size_t length)
+{
+    uint64_t sum = 0;
+    for (; length >= 2; length -= 2, p += 2)
+        sum += (uint32_t)p[0] << 8 | p[1];
+    if (length)
+        sum += (uint32_t)p[0] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum == 0xffff ? 0xffff : (uint16_t)~sum;
+}
+
 static bool user_send(VmrNet *n, const VmrNetFrame *frame)
 {
     User *u = (User *)n;
     size_t length = vmr_net_length(frame);
-    if (frame->buffer_count == 1) {
-        slirp_input(u->slirp, frame->buffers[0].base, (int)length);
-    } else {
-        uint8_t *flat = g_malloc(length);
+    uint8_t *flat = NULL;
+    const uint8_t *bytes = frame->buffers[0].base;
+    if (frame->buffer_count > 1 || (frame->flags & VMR_NET_NEEDS_CHECKSUM)) {
+        bytes = flat = g_malloc(length);
         vmr_net_flatten(frame, flat);
-        slirp_input(u->slirp, flat, (int)length);
-        g_free(flat);
     }
-    wake(u);
+    if (frame->flags & VMR_NET_NEEDS_CHECKSUM) {
+        /* The sum of the pseudo header is there already. */
+        uint16_t sum = checksum(flat + frame->checksum_start, length - frame->checksum_start);
+        uint8_t *to = flat + frame->checksum_start + frame->checksum_offset;
+        to[0] = (uint8_t)(sum >> 8);
+        to[1] = (uint8_t)sum;
+    }
+    slirp_input(u->slirp, bytes, (int)length);
+    g_free(flat);
+    look(n);
     return true;
 }
 
@@ -438,6 +458,10 @@ static bool user_send(VmrNet *n, const VmrNetFrame *frame)
     return true;
 }
 
+static void look(VmrNet *n)
+{
+}
+
 #define MISSING "this vmrun was built without libslirp (Debian: libslirp-dev), which user needs"
 
 #endif
@@ -456,10 +480,12 @@ const VmrNetClass vmr_net_user = {
     .missing = MISSING,
     .properties = properties,
     .instance_size = sizeof(User),
+    .takes = VMR_NET_CHECKSUM | VMR_NET_TCP4 | VMR_NET_TCP6 | VMR_NET_ECN,
     .gives = VMR_NET_CHECKSUM,
     .check = user_check,
     .open = user_open,
     .close = user_close,
     .send = user_send,
+    .accepted = look,
     .free = user_free,
 };

@@ -281,6 +281,20 @@ void vmr_net_end(VmrNet *n)
 
 /* ---- devices ---------------------------------------------------------- */
 
+/* If no frame waits any more, the host's are read again. */
+static void go_on(VmrNet *n)
+{
+    vmr_net_read(n);
+    if (!vmr_net_waits(n) && n->klass->accepted)
+        n->klass->accepted(n);
+}
+
+static void drop_waiting(VmrNet *n)
+{
+    g_queue_clear_full(&n->waiting, g_free);
+    go_on(n);
+}
+
 bool vmr_net_host_attach(VmrDevice *dev, VmrNet *n, const VmrNetHandler *handler, VmrNetInfo *info,
                          GError **error)
 {
@@ -292,7 +306,7 @@ bool vmr_net_host_attach(VmrDevice *dev, VmrNet *n, const VmrNetHandler *handler
     vmr_domain_lock(n->machine->domain);
     n->device = handler ? dev : NULL;
     n->handler = handler;
-    g_queue_clear_full(&n->waiting, g_free);
+    drop_waiting(n);
     vmr_domain_unlock(n->machine->domain);
     if (!handler)
         return true;
@@ -312,7 +326,7 @@ void vmr_net_host_offloads(VmrDevice *dev, VmrNet *n, uint32_t wanted)
     vmr_domain_lock(n->machine->domain);
     wanted &= n->gives;
     if (n->wanted & ~wanted)
-        g_queue_clear_full(&n->waiting, g_free);
+        drop_waiting(n);
     n->wanted = wanted;
     if (n->klass->offloads)
         n->klass->offloads(n, wanted);
@@ -355,7 +369,5 @@ void vmr_net_host_accept(VmrDevice *dev, VmrNet *n)
         g_free(k);
     }
     n->delivering = false;
-    vmr_net_read(n);
-    if (!vmr_net_waits(n) && !g_main_context_is_owner(n->machine->priv->context))
-        g_main_context_wakeup(n->machine->priv->context); /* to poll again */
+    go_on(n);
 }

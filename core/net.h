@@ -27,6 +27,7 @@ typedef struct VmrNetClass {
     void (*offloads)(VmrNet *n, uint32_t wanted); /* NULL-able */
     /* One frame of n->fd to vmr_net_deliver(); false: there is none. */
     bool (*receive)(VmrNet *n);
+    void (*accepted)(VmrNet *n); /* no frame waits for the device any more; NULL-able */
     void (*free)(VmrNet *n); /* what check() took; NULL-able */
 } VmrNetClass;
 
