@@ -25,6 +25,8 @@
 #define W32(o, v) (R64(o) = (uint32_t)(v))
 #define W64(o, v) (R64(o) = (uint64_t)(v))
 
+/* OP_AVX keeps more than the scale there. */
+#define AVX_EA() (R64(op->b) + (R64(op->i) << (op->scale & 3)) + (uint64_t)(int64_t)op->disp)
 #define EA() (R64(op->b) + (R64(op->i) << op->scale) + (uint64_t)(int64_t)op->disp)
 
 /* Low bits of the last byte's address do not matter: an access within the page hits. */
@@ -910,10 +912,10 @@ dispatch:
     }
 
     OP(AVX)
+    avx:
     {
         c->insn_pc = INSN_PC();
-        if (unlikely(!x86_avx_run(c, op, R64(op->b) + (R64(op->i) << (op->scale & 3)) +
-                                             (uint64_t)(int64_t)op->disp)))
+        if (unlikely(!x86_avx_run(c, op, AVX_EA())))
             goto exception;
         STORED();
         NEXT();

@@ -36,6 +36,7 @@ static inline unsigned x86_sse_mem_size(const X86SseInsn *insn, const InterpOp *
 }
 /* OP_AVX: bits of s, above ModRM.rm (avx-run.c). */
 enum { AVX_OP_L = 0x10, AVX_OP_W = 0x20, AVX_OP_MEM = 0x40 };
+enum { AVX_OP_ALIGN = 0x40 }; /* and a bit of scale: memory must be aligned */
 bool x86_avx_run(X86Cpu *c, const InterpOp *op, uint64_t ea);
 bool x86_sse_run(X86Cpu *c, const X86SseInsn *insn, const InterpOp *op, X86Xmm *mem);
 

@@ -41,6 +41,11 @@
     X(SSE_SQRTSD_RR) X(SSE_COMISS_RR) X(SSE_COMISS_RM) X(SSE_COMISD_RR) X(SSE_COMISD_RM)           \
     X(SSE_CVTSI2SD_RR) X(SSE_CVTTSD2SI_RR) X(SSE_CVTSS2SD_RR) X(SSE_CVTSD2SS_RR)
 
+/* The operands of AVX, to which these fall back. */
+#define OPS_AVX_FAST(X)                                                                            \
+    X(AVX_LD128) X(AVX_LD256) X(AVX_ST128) X(AVX_ST256) X(AVX_MASK)                                \
+    X(AVX_PLAIN_RR128) X(AVX_PLAIN_RR256) X(AVX_PLAIN_RM128) X(AVX_PLAIN_RM256)
+
 #define X86_OPS(X)                                                                                 \
     X(DEAD) /* the block was invalidated: look again */                                            \
     X(END)  /* fall out of the block to the next one */                                            \
@@ -74,7 +79,7 @@
     X(PUSH32_R) X(PUSH32_I) X(POP32_R)                          \
     X(LEAVE64)                                                                                     \
     X(HELPER) X(HELPER_END)                                                                        \
-    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR) X(AVX) OPS_SSE_FAST(X)                                   \
+    X(LOCK_RMW) X(SSE_RR) X(SSE_RM) X(SSE_MR) X(AVX) OPS_SSE_FAST(X) OPS_AVX_FAST(X)               \
     X(JMP) X(JMP_R) X(CALL64) X(CALL64_R) X(CALL32) X(CALL32_R) X(RET64) X(RET32)                  \
     OPS_COND(X, JCC)                                                                               \
     OPS_FUSED(X, CMPJ_RR) OPS_FUSED(X, CMPJ_RI) OPS_FUSED(X, TESTJ_RR)                             \
