@@ -278,7 +278,7 @@ static void drop_polled(User *u, unsigned from)
 }
 
 /* After each call of libslirp: the source waits for what it wants now.  Its timeouts count
-   from now on, so between two dispatches they may only bring the next one nearer. */
+   from now on, so until they are due they may only come nearer. */
 static void look(VmrNet *n)
 {
     User *u = (User *)n;
@@ -290,19 +290,17 @@ static void look(VmrNet *n)
     if (!vmr_net_waits(n))
         slirp_pollfds_fill(u->slirp, &wait, add_poll, u);
     drop_polled(u, u->polled_count);
-    int64_t now = clock_ns(u) / 1000000, next = INT64_MAX;
+    int64_t time = clock_ns(u) / 1000000, next = INT64_MAX;
     for (unsigned i = 0; i < u->timers->len; i++)
         next = MIN(next, ((SlirpTimer *)u->timers->pdata[i])->deadline);
     if (next != INT64_MAX)
-        wait = (uint32_t)MIN((int64_t)wait, MAX(next - now, 0));
+        wait = (uint32_t)MIN((int64_t)wait, MAX(next - time, 0));
     if (!n->machine->priv->clock_running)
         wait = MAX(wait, 100); /* time stands: nothing is due sooner */
-    if (wait == UINT32_MAX)
-        return;
-    int64_t set = g_source_get_ready_time(u->source);
-    int64_t due = g_get_monotonic_time() + (int64_t)wait * 1000;
-    if (set < 0 || due < set)
-        g_source_set_ready_time(u->source, due);
+    int64_t now = g_get_monotonic_time(), set = g_source_get_ready_time(u->source);
+    int64_t due = wait == UINT32_MAX ? -1 : now + (int64_t)wait * 1000;
+    if (set <= now || (due >= 0 && due < set))
+        g_source_set_ready_time(u->source, due); /* wakes the main loop */
 }
 
 static void fire_timers(User *u)
@@ -321,7 +319,6 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
     User *u = ((UserSource *)source)->user;
     vmr_domain_lock_urgent(u->n.machine->domain);
-    g_source_set_ready_time(source, -1);
     fire_timers(u);
     slirp_pollfds_poll(u->slirp, 0, get_events, u);
     look(&u->n);
