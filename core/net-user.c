@@ -9,7 +9,8 @@
  * is the machine's: it stands while the guest does.
  *
  * The guest leaves checksums and TCP segments to us.  libslirp takes a segment of
- * any size, so it is never cut: one frame brings up to 64 KiB.
+ * any size, so it is never cut: one frame brings up to 64 KiB.  The other way, what
+ * libslirp cut is put together again.
  * Leaves out saving its state: a machine that is restored finds its connections gone.
  */
 #include "net.h"
@@ -34,6 +35,7 @@ typedef struct User {
     struct in_addr net, mask;
     GArray *forwards;
     struct Slirp *slirp;
+    VmrNetMerge *merge;
     GSource *source;
     GPtrArray *timers;
     GArray *polled; /* Polled */
@@ -156,7 +158,7 @@ typedef struct Polled {
 
 static ssize_t to_guest(const void *data, size_t length, void *opaque)
 {
-    vmr_net_deliver_bytes(opaque, data, length);
+    vmr_net_merge(((User *)opaque)->merge, data, length);
     return (ssize_t)length;
 }
 
@@ -277,14 +279,15 @@ static void drop_polled(User *u, unsigned from)
     g_array_set_size(u->polled, from);
 }
 
-/* After each call of libslirp: the source waits for what it wants now.  Its timeouts count
-   from now on, so until they are due they may only come nearer. */
+/* After each call of libslirp: its frames are on their way, and the source waits for what it
+   wants now.  Its timeouts count from now on, so until they are due they may only come nearer. */
 static void look(VmrNet *n)
 {
     User *u = (User *)n;
     uint32_t wait = UINT32_MAX;
     if (!u->source)
         return;
+    vmr_net_merge_end(u->merge);
     u->polled_count = 0;
     /* What the guest has no room for is best left in the sockets. */
     if (!vmr_net_waits(n))
@@ -358,6 +361,7 @@ static bool user_open(VmrNet *n, GError **error)
     inet_pton(AF_INET6, "fec0::", &config.vprefix_addr6);
     inet_pton(AF_INET6, "fec0::2", &config.vhost6);
     inet_pton(AF_INET6, "fec0::3", &config.vnameserver6);
+    u->merge = vmr_net_merge_new(n);
     u->timers = g_ptr_array_new();
     u->polled = g_array_new(FALSE, TRUE, sizeof(Polled));
     u->slirp = slirp_new(&config, &callbacks, u);
@@ -399,6 +403,7 @@ static void user_close(VmrNet *n)
     g_ptr_array_set_free_func(u->timers, g_free);
     g_clear_pointer(&u->timers, g_ptr_array_unref);
     g_clear_pointer(&u->polled, g_array_unref);
+    g_clear_pointer(&u->merge, g_free);
 }
 
 /* The ones' complement sum (RFC 1071) of big-endian words; never 0, which means none to UDP. */
@@ -478,7 +483,7 @@ const VmrNetClass vmr_net_user = {
     .properties = properties,
     .instance_size = sizeof(User),
     .takes = VMR_NET_CHECKSUM | VMR_NET_TCP4 | VMR_NET_TCP6 | VMR_NET_ECN,
-    .gives = VMR_NET_CHECKSUM,
+    .gives = VMR_NET_CHECKSUM | VMR_NET_TCP4,
     .check = user_check,
     .open = user_open,
     .close = user_close,

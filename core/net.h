@@ -87,6 +87,15 @@ struct VmrNet {
 /* A frame for the guest.  Kept if the device has no room, dropped if too many are kept. */
 void vmr_net_deliver(VmrNet *n, const VmrNetFrame *frame);
 void vmr_net_deliver_bytes(VmrNet *n, const void *data, size_t length);
+
+typedef struct VmrNetMerge VmrNetMerge; /* net-merge.c */
+
+/* As vmr_net_deliver_bytes(), but TCP segments may be held, to become one frame with those that
+   follow, until vmr_net_merge_end().  For a back end that gives VMR_NET_CHECKSUM, and VMR_NET_TCP4. */
+VmrNetMerge *vmr_net_merge_new(VmrNet *n); /* g_free() */
+void vmr_net_merge(VmrNetMerge *m, const uint8_t *data, size_t length);
+void vmr_net_merge_end(VmrNetMerge *m);
+
 /* Do frames wait for the device?  Better fetch no more, then. */
 bool vmr_net_waits(const VmrNet *n);
 /* Read n->fd from now on, whenever the device has room; tell the device when it is writable. */
