@@ -310,6 +310,16 @@ uint32_t vmr_x86_xsave_size(uint64_t components)
     return total;
 }
 
+/* The same in the compacted format. */
+static uint32_t compacted_size(uint64_t components)
+{
+    uint32_t total = 576, size, offset;
+    for (unsigned n = 2; n < 63; n++)
+        if ((components >> n & 1) && component(n, &size, &offset))
+            total += size;
+    return total;
+}
+
 static void topology(const VmrX86Cpuid *c, uint32_t sub, uint32_t out[4])
 {
     unsigned n = c->cpu_count, shift = 0;
@@ -423,6 +433,7 @@ void vmr_x86_cpuid(const VmrX86Cpuid *c, uint32_t leaf, uint32_t sub, uint32_t o
             out[2] = vmr_x86_xsave_size(all);
         } else if (sub == 1) {
             out[0] = c->words[VMR_X86_D1_EAX];
+            out[1] = out[0] & B(1) ? compacted_size(c->xcr0) : 0;
         } else if (sub < 63 && (all >> sub & 1)) {
             component(sub, &out[0], &out[1]);
         }

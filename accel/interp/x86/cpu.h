@@ -346,6 +346,7 @@ static inline bool x86_pae_paging(const X86Cpu *c)
 }
 
 void x86_pkru_set(X86Cpu *c, uint32_t value);
+uint64_t x86_xinuse(const X86Cpu *c); /* components of XCR0 that are not as after reset */
 void x86_smi(X86Cpu *c); /* smm.c */
 
 /* ---- debug registers (debug.c) ---------------------------------------------------------------- */

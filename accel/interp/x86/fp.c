@@ -154,6 +154,38 @@ bool x86_h_xsave(X86Cpu *c, const InterpOp *op)
     return x86_store_block(c, T0, buffer, bytes);
 }
 
+uint64_t x86_xinuse(const X86Cpu *c)
+{
+    return (x86_fpu_in_use(&c->fpu) | (c->pkru ? XCR0_PKRU : 0)) & c->xcr0;
+}
+
+/* Where the compacted format has the protection keys. */
+static unsigned compacted_pkru(uint64_t layout)
+{
+    return layout & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
+}
+
+/* SDM volume 1, 13.10: what is not in use is not written. */
+bool x86_h_xsavec(X86Cpu *c, const InterpOp *op)
+{
+    uint8_t buffer[X86_XSAVE_SIZE + 8];
+    if (!(c->cr4 & CR4_OSXSAVE))
+        return x86_ud(c);
+    if (T0 & 63)
+        return x86_misaligned(c, T0);
+    uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0, used = rfbm & x86_xinuse(c);
+    uint64_t layout = rfbm | X86_XC_COMPACTED;
+    unsigned bytes = compacted_pkru(rfbm) + (rfbm & XCR0_PKRU ? 8 : 0);
+    if (!x86_load_block(c, T0, buffer, bytes))
+        return false;
+    x86_xsave(&c->fpu, buffer, used, op->x == 3, x86_code64(c));
+    memcpy(buffer + 512, &used, 8);
+    memcpy(buffer + 520, &layout, 8);
+    if (used & XCR0_PKRU)
+        memcpy(buffer + compacted_pkru(rfbm), &(uint64_t){c->pkru}, 8);
+    return x86_store_block(c, T0, buffer, bytes);
+}
+
 bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
 {
     uint8_t buffer[X86_XSAVE_SIZE];
@@ -162,16 +194,22 @@ bool x86_h_xrstor(X86Cpu *c, const InterpOp *op)
     if (T0 & 63)
         return x86_misaligned(c, T0);
     uint64_t rfbm = ((uint32_t)c->r[RAX] | c->r[RDX] << 32) & c->xcr0;
-    unsigned bytes = rfbm & X86_XC_AVX ? X86_XSAVE_SIZE : X86_XSAVE_LEGACY;
-    if (!x86_load_block(c, T0, buffer, bytes))
+    if (!x86_load_block(c, T0, buffer, X86_XSAVE_LEGACY))
         return false;
-    uint64_t pkru = 0;
-    bool load_pkru = rfbm & XCR0_PKRU;
-    if (load_pkru && (buffer[513] & XCR0_PKRU >> 8) && !x86_load(c, T0 + PKRU_OFFSET, 8, &pkru))
+    uint64_t bv, layout, pkru = 0;
+    memcpy(&bv, buffer + 512, 8);
+    memcpy(&layout, buffer + 520, 8);
+    bool compacted = layout & X86_XC_COMPACTED;
+    if (compacted && !X86_FEATURE(c, D1_EAX, 1))
+        return x86_gp(c, 0);
+    if ((compacted ? rfbm & bv : rfbm) & X86_XC_AVX &&
+        !x86_load_block(c, T0 + X86_XSAVE_LEGACY, buffer + X86_XSAVE_LEGACY, X86_XSAVE_SIZE - X86_XSAVE_LEGACY))
+        return false;
+    if (rfbm & bv & XCR0_PKRU && !x86_load(c, T0 + (compacted ? compacted_pkru(layout) : PKRU_OFFSET), 8, &pkru))
         return false;
     if (!x86_xrstor(&c->fpu, buffer, rfbm, c->xcr0, op->x == 3, x86_code64(c)))
         return x86_gp(c, 0);
-    if (load_pkru)
+    if (rfbm & XCR0_PKRU)
         x86_pkru_set(c, (uint32_t)pkru);
     return true;
 }

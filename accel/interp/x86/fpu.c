@@ -130,18 +130,32 @@ void x86_xsave(const X86Fpu *f, void *buf, uint64_t rfbm, bool wide, bool long_m
     put(p, AT_HEADER, (get(p, AT_HEADER, 8) & ~known) | known, 8);
 }
 
+uint64_t x86_fpu_in_use(const X86Fpu *f)
+{
+    static const X86Xmm zero[16];
+    static const X86FpReg empty[8];
+    bool x87 = f->cw != 0x37f || f->sw || f->tag || f->fop || f->fip || f->fdp || f->fcs || f->fds;
+    for (unsigned i = 0; i < 8; i++)
+        x87 |= f->r[i].mant != empty[i].mant || f->r[i].se != empty[i].se;
+    return (x87 ? X86_XC_X87 : 0) | (f->mxcsr != 0x1f80 || memcmp(f->xmm, zero, sizeof zero) ? X86_XC_SSE : 0) |
+           (memcmp(f->ymmh, zero, sizeof zero) ? X86_XC_AVX : 0);
+}
+
 bool x86_xrstor(X86Fpu *f, const void *buf, uint64_t rfbm, uint64_t xcr0, bool wide, bool long_mode)
 {
     const uint8_t *p = buf;
-    uint64_t bv = get(p, AT_HEADER, 8);
-    if (bv & ~xcr0)
+    uint64_t bv = get(p, AT_HEADER, 8), layout = get(p, AT_HEADER + 8, 8);
+    bool compacted = layout & X86_XC_COMPACTED;
+    if (compacted ? (layout & ~X86_XC_COMPACTED & ~xcr0) || (bv & ~layout) : layout || (bv & ~xcr0))
         return false;
-    for (size_t i = 8; i < 24; i++) { /* XCOMP_BV and the next word must be zero */
+    /* the rest of the header must be zero, as far as this format looks at it */
+    for (size_t i = 16; i < (compacted ? 64 : 24); i++) {
         if (p[AT_HEADER + i])
             return false;
     }
-    if (rfbm & (X86_XC_SSE | X86_XC_AVX)) { /* MXCSR is loaded whatever XSTATE_BV says */
-        uint32_t mxcsr = (uint32_t)get(p, AT_MXCSR, 4);
+    /* MXCSR is loaded whatever XSTATE_BV says; of the compacted format it is part of SSE's state */
+    if (rfbm & (compacted ? X86_XC_SSE : X86_XC_SSE | X86_XC_AVX)) {
+        uint32_t mxcsr = compacted && !(bv & X86_XC_SSE) ? 0x1f80 : (uint32_t)get(p, AT_MXCSR, 4);
         if (!x86_mxcsr_valid(f, mxcsr))
             return false;
         f->mxcsr = mxcsr;

@@ -219,6 +219,7 @@ enum { /* components, bits of XCR0 */
     X86_XC_AVX = 1 << 2,
 #define X86_XC_AVX X86_XC_AVX
 };
+#define X86_XC_COMPACTED (1ull << 63) /* of XCOMP_BV */
 
 #define X86_FXSAVE_SIZE 512
 #define X86_XSAVE_SIZE 832 /* legacy area, header, and AVX at 576 */
@@ -240,7 +241,13 @@ bool x86_fxrstor(X86Fpu *f, const void *buf, bool wide, bool long_mode);
  */
 void x86_xsave(const X86Fpu *f, void *buf, uint64_t rfbm, bool wide, bool long_mode);
 
-/* False: #GP(0) by the header or MXCSR; nothing was changed. */
+/* Which components are not as after reset: XINUSE, but that MXCSR counts for SSE's. */
+uint64_t x86_fpu_in_use(const X86Fpu *f);
+
+/*
+ * Either format: AVX is at the same place in both.  False: #GP(0) by the header or MXCSR; nothing
+ * was changed.  The caller refuses the compacted one where the CPU has no XSAVEC.
+ */
 bool x86_xrstor(X86Fpu *f, const void *buf, uint64_t rfbm, uint64_t xcr0, bool wide,
                 bool long_mode);
 

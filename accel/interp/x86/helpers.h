@@ -56,7 +56,7 @@ X86_OP2S(X)
     X(loop) X(jcxz) X(cli) X(sti) X(int3) X(int1) X(int_n) X(into) X(iret) X(hlt) X(pause)                 \
     X(mov_to_seg) X(mov_from_seg) X(push_seg) X(pop_seg) X(load_far) X(far_jump) X(far_call)       \
     X(far_return) X(far_jump_mem) X(far_call_mem) X(rdrand) X(fence) X(xadd_cmpxchg) X(fwait) X(x87) X(fxsave) X(fxrstor)   \
-    X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(maskmov) X(mulx) X(monitor) X(mwait) X(clflush)                  \
+    X(ldmxcsr) X(stmxcsr) X(xsave) X(xsavec) X(xrstor) X(maskmov) X(mulx) X(monitor) X(mwait) X(clflush)                  \
     /* string.c */                                                                                 \
     X(movs) X(cmps) X(stos) X(lods) X(scas) X(ins) X(outs) X(in) X(out)                            \
     /* system.c */                                                                                 \

@@ -667,10 +667,12 @@ bool x86_h_xgetbv(X86Cpu *c, const InterpOp *op)
 {
     if (!(c->cr4 & CR4_OSXSAVE))
         return x86_ud(c);
-    if ((uint32_t)c->r[RCX])
+    uint32_t which = (uint32_t)c->r[RCX];
+    if (which > (X86_FEATURE(c, D1_EAX, 2) ? 1 : 0))
         return x86_gp(c, 0);
-    c->r[RAX] = (uint32_t)c->xcr0;
-    c->r[RDX] = c->xcr0 >> 32;
+    uint64_t v = which ? x86_xinuse(c) : c->xcr0;
+    c->r[RAX] = (uint32_t)v;
+    c->r[RDX] = v >> 32;
     return true;
 }
 

@@ -63,6 +63,7 @@ static const Insn insns[] = {
     {"rdpkru", W7_ECX, 3, {0x0f, 0x01, 0xee}},
     {"rdpid", W7_ECX, 22, {0xf3, 0x0f, 0xc7, 0xf8}},
     {"xsaveopt", WD1_EAX, 0, {0x0f, 0xae, 0x33}},
+    {"xsavec", WD1_EAX, 1, {0x0f, 0xc7, 0x23}},
     {"rdtscp", W81_EDX, 27, {0x0f, 0x01, 0xf9}},
     {"lahf", W81_ECX, 0, {0x9f}},
     {"sysenter", W1_EDX, 11, {0x0f, 0x34}}, /* #GP: the MSR is 0 */

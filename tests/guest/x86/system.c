@@ -5,12 +5,14 @@
  */
 #include "lib.h"
 
-static u32 cpuid_7_ecx;
+static u32 cpuid_7_ecx, cpuid_d1_eax;
 #define HAS_VME HAS(cpuid_1_edx, 1)
 #define HAS_UMIP HAS(cpuid_7_ecx, 2)
 #define HAS_PKU HAS(cpuid_7_ecx, 3)
 #define HAS_LA57 HAS(cpuid_7_ecx, 16)
 #define HAS_XSAVE HAS(cpuid_1_ecx, 26)
+#define HAS_XSAVEC (cpuid_d1_eax >> 1 & 1)
+#define HAS_XGETBV1 (cpuid_d1_eax >> 2 & 1)
 #define HAS_INVPCID HAS(cpuid_7_ebx, 10)
 #define HAS_MONITOR HAS(cpuid_1_ecx, 3)
 #define CR4_PVI 2u
@@ -638,6 +640,84 @@ static void keys(void)
     write_cr4(cr4);
 }
 
+/* ---- the compacted format of XSAVE ------------------------------------------------------------------ */
+
+static u8 compacted_area[4096] __attribute__((aligned(64)));
+enum { XSTATE_BV = 512, XCOMP_BV = 520 };
+
+static void xrstor_all(void *arg)
+{
+    (void)arg;
+    asm volatile("xrstor %0" : : "m"(compacted_area), "a"(7), "d"(0) : "memory");
+}
+
+/* Of the header with one byte changed. */
+static void header_refused(u32 at, u8 value, const char *what)
+{
+    Caught c;
+    u8 old = compacted_area[at];
+    compacted_area[at] = value;
+    guarded(xrstor_all, NULL, &c);
+    check(c.vector, GP, "XRSTOR, compacted: %s", what);
+    compacted_area[at] = old;
+}
+
+static void compacted(void)
+{
+    static const u64 pattern[4] = {0x1111222233334444, 0x5555666677778888, 0x99990000aaaabbbb, 0xccccddddeeeeffff};
+    static u64 back[4];
+    u8 *a = compacted_area;
+    u64 cr4 = read_cr4();
+    u32 l[4];
+    write_cr4(cr4 | CR4_OSXSAVE | CR4_OSFXSR);
+    asm volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+    cpuid(0xd, 1, l);
+    check(l[1], 832, "CPUID 0xd, 1: size of x87, SSE and AVX compacted");
+    asm volatile("fninit; vzeroall; ldmxcsr %0" : : "m"(*(u32[]){0x1f80}));
+    if (HAS_XGETBV1) {
+        u32 low, high;
+        asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+        check(low & ~7u, 0, "XGETBV, ECX 1: no more than XCR0");
+    }
+    asm volatile("vmovdqu %0, %%ymm1" : : "m"(pattern));
+    if (HAS_XGETBV1) {
+        u32 low, high;
+        asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+        check(low & 6, 6, "XGETBV, ECX 1: SSE and AVX are in use");
+    }
+    memset(a, 0xcc, sizeof compacted_area);
+    asm volatile("xsavec %0" : "+m"(compacted_area) : "a"(7), "d"(0));
+    check(*(u64 *)(a + XSTATE_BV) & ~1ull, 6, "XSAVEC: XSTATE_BV");
+    check(*(u64 *)(a + XCOMP_BV), 1ull << 63 | 7, "XSAVEC: XCOMP_BV");
+    check(memcmp(a + 160 + 16, pattern, 16), 0, "XSAVEC: XMM1");
+    check(memcmp(a + 576 + 16, pattern + 2, 16), 0, "XSAVEC: upper half of YMM1");
+    check(a[528], 0xcc, "XSAVEC leaves the rest of the header alone");
+    check(a[832], 0xcc, "XSAVEC ends there");
+    memset(a + 528, 0, 48);
+    asm volatile("vzeroall" : : : "memory");
+    xrstor_all(NULL);
+    asm volatile("vmovdqu %%ymm1, %0" : "=m"(back));
+    check(memcmp(back, pattern, sizeof back), 0, "XRSTOR, compacted: YMM1");
+    header_refused(XCOMP_BV + 2, 1, "XCOMP_BV with a bit that XCR0 has not");
+    header_refused(XCOMP_BV, 3, "XSTATE_BV with a bit that XCOMP_BV has not");
+    header_refused(575, 1, "the last byte of the header");
+    *(u64 *)(a + XSTATE_BV) = 0;
+    asm volatile("ldmxcsr %0" : : "m"(*(u32[]){0x1fa0}));
+    xrstor_all(NULL);
+    u32 mxcsr;
+    asm volatile("stmxcsr %0; vmovdqu %%ymm1, %1" : "=m"(mxcsr), "=m"(back));
+    check(mxcsr, 0x1f80, "XRSTOR, compacted: MXCSR as after reset");
+    check(back[0] | back[1] | back[2] | back[3], 0, "XRSTOR, compacted: YMM1 as after reset");
+    /* SSE alone: what is in use and not asked for is not there */
+    asm volatile("vmovdqu %0, %%ymm1" : : "m"(pattern));
+    asm volatile("xsavec %0" : "+m"(compacted_area) : "a"(2), "d"(0));
+    check(*(u64 *)(a + XSTATE_BV), 2, "XSAVEC of SSE: XSTATE_BV");
+    check(*(u64 *)(a + XCOMP_BV), 1ull << 63 | 2, "XSAVEC of SSE: XCOMP_BV");
+    asm volatile("vzeroall");
+    asm volatile("xsetbv" : : "c"(0), "a"(1), "d"(0));
+    write_cr4(cr4);
+}
+
 /* ---- 5-level paging --------------------------------------------------------------------------------- */
 
 static u64 pml5[512] __attribute__((aligned(4096)));
@@ -759,6 +839,10 @@ void guest_main(void)
     u32 out[4];
     cpuid(7, 0, out);
     cpuid_7_ecx = out[2];
+    if (HAS_XSAVE) {
+        cpuid(0xd, 1, out);
+        cpuid_d1_eax = out[0];
+    }
     debug();
     if (HAS_VME)
         vme();
@@ -768,6 +852,8 @@ void guest_main(void)
     pcid();
     if (HAS_PKU)
         keys();
+    if (HAS_XSAVEC)
+        compacted();
     if (HAS_LA57)
         five_levels();
     if (HAS_MONITOR && !on_tcg) /* no ECX there */
