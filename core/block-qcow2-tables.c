@@ -5,14 +5,9 @@
 
 #include <errno.h>
 
-struct Qcow2Table {
-    uint64_t offset; /* in the file; the key */
-    GList link;      /* in lru */
-    uint64_t *entries; /* big-endian, a cluster of them */
-};
-
 static void table_free(Qcow2 *q, Qcow2Table *t)
 {
+    q->tables_dirty -= t->dirty;
     g_queue_unlink(&q->lru, &t->link);
     g_hash_table_remove(q->tables, &t->offset);
     g_free(t->entries);
@@ -26,8 +21,31 @@ void qcow2_tables_free(Qcow2 *q)
     g_clear_pointer(&q->tables, g_hash_table_unref);
 }
 
-/* It is good until the next call. */
-static int get_table(Qcow2 *q, uint64_t offset, Qcow2Table **table)
+void qcow2_table_changed(Qcow2 *q, Qcow2Table *t)
+{
+    q->tables_dirty += !t->dirty;
+    t->dirty = true;
+}
+
+void qcow2_table_drop(Qcow2 *q, uint64_t offset)
+{
+    Qcow2Table *t = g_hash_table_lookup(q->tables, &offset);
+    if (t)
+        table_free(q, t);
+}
+
+/* Make room, among those that are not to be written. */
+static void evict(Qcow2 *q)
+{
+    for (GList *l = q->lru.tail, *before; l && q->lru.length >= q->tables_max; l = before) {
+        Qcow2Table *t = l->data;
+        before = l->prev;
+        if (!t->dirty)
+            table_free(q, t);
+    }
+}
+
+int qcow2_table(Qcow2 *q, uint64_t offset, bool fresh, Qcow2Table **table)
 {
     Qcow2Table *t = g_hash_table_lookup(q->tables, &offset);
     if (t) {
@@ -36,14 +54,13 @@ static int get_table(Qcow2 *q, uint64_t offset, Qcow2Table **table)
         *table = t;
         return 0;
     }
-    VmrBuffer all = {g_malloc(q->cluster), q->cluster};
-    int error = vmr_file_read(&q->file, offset, q->cluster, &all, 1);
+    VmrBuffer all = {g_malloc0(q->cluster), q->cluster};
+    int error = fresh ? 0 : vmr_file_read(&q->file, offset, q->cluster, &all, 1);
     if (error) {
         g_free(all.base);
         return error;
     }
-    while (q->lru.length >= q->tables_max)
-        table_free(q, q->lru.tail->data);
+    evict(q);
     t = g_new0(Qcow2Table, 1);
     t->offset = offset;
     t->entries = all.base;
@@ -82,7 +99,7 @@ int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
         return 0;
     if (l2 & (q->cluster - 1))
         return qcow2_damaged(q, "L1 entry %" G_GUINT64_FORMAT " is not aligned", cluster / per_table);
-    int error = get_table(q, l2, &t);
+    int error = qcow2_table(q, l2, false, &t);
     uint64_t host = 0;
     x->entry = error ? 0 : GUINT64_FROM_BE(t->entries[first]);
     error = error ? error : classify(q, x->entry, &x->kind, &host);
@@ -96,10 +113,28 @@ int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
         /* What is wrong there is found when it is its turn. */
         uint64_t entry = GUINT64_FROM_BE(t->entries[first + n]);
         if (entry & QCOW2_COMPRESSED || (entry & QCOW2_OFFSET & (q->cluster - 1)) ||
-            classify(q, entry, &kind, &next) || kind != x->kind ||
+            classify(q, entry, &kind, &next) || kind != x->kind || ((entry ^ x->entry) & QCOW2_COPIED) ||
             (kind == QCOW2_DATA && next != host + n * q->cluster))
             break;
     }
     x->length = MIN(x->length, n * q->cluster - in_cluster);
     return 0;
+}
+
+bool qcow2_tables_write(Qcow2 *q, bool refcounts, int *error)
+{
+    bool any = false;
+    for (GList *l = q->lru.head; l && !*error; l = l->next) {
+        Qcow2Table *t = l->data;
+        if (!t->dirty || t->refcounts != refcounts)
+            continue;
+        VmrBuffer all = {t->entries, q->cluster};
+        *error = vmr_file_write(&q->file, t->offset, q->cluster, &all, 1);
+        if (*error)
+            continue;
+        t->dirty = false;
+        q->tables_dirty--;
+        any = true;
+    }
+    return any;
 }

@@ -1,11 +1,11 @@
 /*
- * core/block-qcow2.c - images of the qcow2 format, versions 2 and 3, to be read: their headers,
- * backing files, and what a guest reads.
+ * core/block-qcow2.c - images of the qcow2 format, versions 2 and 3: their headers, backing files,
+ * and what a guest reads.  block-qcow2-write.c has what it writes.
  *
  * After QEMU's docs/interop/qcow2.txt.  An image is hostile input: what it says is checked before
  * it is used, and what makes no sense is an I/O error.
- * Leaves out writing (`snapshot = on` puts a throw-away overlay over it), encryption, external
- * data files, extended L2 entries and internal snapshots.
+ * Leaves out encryption, external data files, extended L2 entries, and taking or returning to
+ * internal snapshots; those that an image has stay as they are.
  */
 #include "block-qcow2.h"
 #include "machine.h"
@@ -26,6 +26,7 @@ enum {
     H_L1_SIZE = 36,
     H_L1_OFFSET = 40,
     H_INCOMPATIBLE = 72,
+    H_AUTOCLEAR = 88,
     H_REFCOUNT_ORDER = 96,
     H_LENGTH = 100,
     H_COMPRESSION = 104,
@@ -37,6 +38,7 @@ enum {
     F_COMPRESSION = 1 << 3,
     F_EXTENDED_L2 = 1 << 4,
 
+    REFCOUNT_ORDER = 4, /* 2^4 bits: of all that are written */
     CLUSTER_BITS_MIN = 9,
     CLUSTER_BITS_MAX = 21,
     L1_BYTES_MAX = 32 << 20,   /* as QEMU has it */
@@ -111,12 +113,12 @@ static int read_packed(Qcow2 *q, uint64_t entry, uint64_t in_cluster, const VmrB
     return error;
 }
 
-static int qcow2_read(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *to,
-                      unsigned count)
+int qcow2_read(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *to, unsigned count)
 {
     Qcow2 *q = (Qcow2 *)b;
     VmrBuffer *slice = g_new(VmrBuffer, MAX(count, 1));
     int error = 0;
+    g_rw_lock_reader_lock(&q->users);
     for (uint64_t at = 0; at < length && !error;) {
         Qcow2Extent x;
         g_mutex_lock(&q->meta);
@@ -141,46 +143,33 @@ static int qcow2_read(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBu
         }
         at += x.length;
     }
+    g_rw_lock_reader_unlock(&q->users);
     g_free(slice);
     return error;
-}
-
-static int refuse_write(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *from,
-                        unsigned count)
-{
-    return EROFS;
-}
-
-static int refuse_discard(VmrBlock *b, uint64_t offset, uint64_t length)
-{
-    return EROFS;
-}
-
-static int refuse_zero(VmrBlock *b, uint64_t offset, uint64_t length, bool unmap)
-{
-    return EROFS;
-}
-
-static int no_flush(VmrBlock *b)
-{
-    return 0; /* nothing was written */
 }
 
 static void qcow2_close(VmrBlock *b)
 {
     Qcow2 *q = (Qcow2 *)b;
+    /* the second one has the refcounts of what the first one has freed */
+    if (q->refs && (qcow2_flush(b) || qcow2_flush(b)))
+        vmr_core_log(VMR_LOG_WARNING, "%s: what was written last is lost", q->file.path);
     vmr_block_close(q->backing);
     vmr_file_close(&q->file);
     qcow2_tables_free(q);
     g_mutex_clear(&q->meta);
     g_mutex_clear(&q->unpacked_lock);
+    g_mutex_clear(&q->writers);
+    g_rw_lock_clear(&q->users);
+    g_array_unref(q->freed);
     g_free(q->unpacked);
+    g_free(q->refs);
     g_free(q->l1);
     g_free(q);
 }
 
 static const VmrBlockClass qcow2_class = {
-    "qcow2", qcow2_read, refuse_write, no_flush, refuse_discard, refuse_zero, qcow2_close,
+    "qcow2", qcow2_read, qcow2_write, qcow2_flush, qcow2_discard, qcow2_zero, qcow2_close,
 };
 
 /* ---- open -------------------------------------------------------------- */
@@ -289,12 +278,14 @@ static bool read_l1(Qcow2 *q, const uint8_t *head, GError **error)
     if (offset & (q->cluster - 1) || !offset || offset > q->file.bytes || bytes > q->file.bytes - offset)
         return refuse(q, error, "its L1 table is not within the file");
     q->l1_size = (uint32_t)((size - 1) / covered + 1); /* what is behind is for VM states */
-    q->l1 = g_new(uint64_t, q->l1_size);
-    VmrBuffer all = {q->l1, (size_t)q->l1_size * 8};
+    q->l1_offset = offset;
+    q->l1_bytes = (bytes + q->file.alignment - 1) / q->file.alignment * q->file.alignment;
+    q->l1 = g_malloc(q->l1_bytes);
+    VmrBuffer all = {q->l1, q->l1_bytes};
     int e = vmr_file_read(&q->file, offset, all.len, &all, 1);
     if (e)
         return refuse(q, error, "its L1 table: %s", g_strerror(e));
-    for (uint32_t i = 0; i < q->l1_size; i++)
+    for (uint64_t i = 0; i < q->l1_bytes / 8; i++)
         q->l1[i] = GUINT64_FROM_BE(q->l1[i]);
     q->b.size = size;
     return true;
@@ -360,6 +351,31 @@ static bool open_backing(Qcow2 *q, const uint8_t *head, const VmrBlockOptions *h
     return q->backing != NULL;
 }
 
+/* What a writer must not do is refused now; what it leaves behind is said in the header. */
+static bool open_for_writing(Qcow2 *q, uint8_t *head, GError **error)
+{
+    uint64_t features = q->version >= 3 ? get64(head + H_INCOMPATIBLE) : 0;
+    if (features & (F_DIRTY | F_CORRUPT))
+        return refuse(q, error, "it was not closed in order: qemu-img check -r all repairs it, readonly = on "
+                                "takes it as it is");
+    if (q->version >= 3 && get32(head + H_REFCOUNT_ORDER) != REFCOUNT_ORDER)
+        return refuse(q, error, "its refcounts have not 16 bits, so that it can only be read: readonly = on, or "
+                                "snapshot = on");
+    if (q->cluster < q->file.alignment)
+        return refuse(q, error, "its clusters are smaller than the blocks of the file under cache = none");
+    if (!qcow2_refs_open(q, head, error))
+        return false;
+    /* Nothing that we do not know of is kept up to date. */
+    if (q->version >= 3 && get64(head + H_AUTOCLEAR)) {
+        memset(head + H_AUTOCLEAR, 0, 8);
+        VmrBuffer first = {head, MAX(q->file.alignment, 512)};
+        int e = vmr_file_write(&q->file, 0, first.len, &first, 1);
+        if (e)
+            return refuse(q, error, "%s", g_strerror(e));
+    }
+    return true;
+}
+
 VmrBlock *vmr_block_qcow2_open(const char *path, const VmrBlockOptions *how, GError **error)
 {
     Qcow2 *q = g_new0(Qcow2, 1);
@@ -367,21 +383,25 @@ VmrBlock *vmr_block_qcow2_open(const char *path, const VmrBlockOptions *how, GEr
     VmrBuffer buffer = {head, HEAD};
     g_mutex_init(&q->meta);
     g_mutex_init(&q->unpacked_lock);
+    g_mutex_init(&q->writers);
+    g_rw_lock_init(&q->users);
+    q->freed = g_array_new(FALSE, FALSE, sizeof(Qcow2Range));
     q->tables = g_hash_table_new(g_int64_hash, g_int64_equal);
     bool ok = vmr_file_open(&q->file, path, how->read_only, how->lock, how->cache, error);
     int e = ok ? vmr_file_read(&q->file, 0, HEAD, &buffer, 1) : 0;
     if (e)
         ok = refuse(q, error, "%s", g_strerror(e));
-    if (ok && !how->read_only)
-        ok = refuse(q, error, "qcow2 images can only be read as yet: say readonly = on, or snapshot = on");
-    if (ok && read_header(q, head, error) && read_l1(q, head, error) &&
-        open_backing(q, head, how, error)) {
+    if (ok && read_header(q, head, error) && read_l1(q, head, error) && open_backing(q, head, how, error) &&
+        (how->read_only || open_for_writing(q, head, error))) {
         q->tables_max = MAX((unsigned)(CACHE_BYTES >> q->cluster_bits), (unsigned)CACHE_TABLES);
         q->b.klass = &qcow2_class;
         q->b.alignment = MAX(q->file.alignment, q->backing ? q->backing->alignment : 0);
         q->b.size = (q->b.size + q->b.alignment - 1) / q->b.alignment * q->b.alignment;
         q->b.physical_block = 4096;
-        q->b.read_only = true;
+        q->b.read_only = how->read_only;
+        q->b.discards = !how->read_only;
+        q->writethrough = how->cache == VMR_CACHE_WRITETHROUGH;
+        q->b.volatile_cache = !q->writethrough;
         g_free(head);
         return &q->b;
     }

@@ -34,7 +34,7 @@ static int write_first(Raw *r, uint64_t length, const VmrBuffer *from, unsigned 
         done += n;
     }
     if (vmr_block_magic(head, done))
-        return -EPERM;
+        return EPERM;
     return vmr_file_write(&r->file, 0, done, &(VmrBuffer){head, done}, 1);
 }
 

@@ -38,8 +38,7 @@ const VmrProperty vmr_drive_properties[] = {
      .doc = "The image: a file, or a block device"},
     {.name = "format", .type = VMR_PROP_ENUM, .offset = D(format), .default_text = "auto",
      .names = formats, .doc = "What is in the file; auto looks, and refuses what it cannot read; to a disk taken "
-            "for raw, a write that makes it look like an image fails. qcow2 can only be read as yet: with readonly "
-            "or snapshot"},
+            "for raw, a write that makes it look like an image fails"},
     {.name = "readonly", .type = VMR_PROP_BOOL, .offset = D(readonly), .default_text = "off",
      .doc = "The guest cannot write"},
     {.name = "snapshot", .type = VMR_PROP_BOOL, .offset = D(snapshot), .default_text = "off",
