@@ -119,6 +119,7 @@ void vmr_machine_free(VmrMachine *m)
     struct VmrMachinePrivate *p = m->priv;
     if (p) {
         vmr_cpus_join(m);
+        vmr_io_thread_end(m);
         vmr_monitor_close(m);
         vmr_monitor_terminal_free(m);
         vmr_swap_free(m);
@@ -163,6 +164,7 @@ void vmr_machine_free(VmrMachine *m)
         vmr_workers_free(p->workers);
         vmr_domain_free(m->domain);
         g_hash_table_unref(p->values);
+        g_clear_pointer(&p->io_context, g_main_context_unref);
         g_main_context_unref(p->context);
         g_mutex_clear(&p->request_lock);
         g_free(p->end_message);

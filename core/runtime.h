@@ -101,6 +101,11 @@ const char *vmr_machine_value_text(VmrMachine *machine, const char *section, con
 /* ---- the machine ------------------------------------------------------ */
 
 void vmr_pins_init(VmrMachine *machine);
+/* What is attached to it is served by a thread of its own, which begins with the first call; with the
+   domain's lock, as anywhere.  The machine's.  [io] */
+GMainContext *vmr_io_context(VmrMachine *machine);
+/* Nothing of it is served any more.  Without the domain's lock.  [main] */
+void vmr_io_thread_end(VmrMachine *machine);
 /* Phases ENTER and HOLD of a cold reset: what comes next is loaded.  [io] */
 void vmr_machine_reset_for_load(VmrMachine *machine);
 
@@ -115,6 +120,9 @@ struct VmrMachinePrivate {
 
     VmrTimers *timers;
     VmrWorkers *workers;
+    GMainContext *io_context; /* io-thread.c; NULL: nobody has asked for it */
+    GThread *io_thread;
+    bool io_end; /* atomic */
     GPtrArray *chardevs;
     GPtrArray *displays;
     GPtrArray *drives;

@@ -3,13 +3,15 @@
  *
  * A region that is a DOORBELL is only notified by a write, whatever its value.  The first write
  * to an address of one exits as any other; from then on KVM turns it into a signal on an
- * eventfd, and the main loop calls the region's handler.  So only those that a guest uses take
+ * eventfd, and the I/O thread calls the region's handler.  So only those that a guest uses take
  * anything, and a bound holds for the guest that uses them all.
  *
  * Writes to a COALESCE region are put into a ring, which is emptied at the next exit of any vCPU,
  * before that is served.
  */
 #include "kvm.h"
+
+#include "core/runtime.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -95,7 +97,7 @@ void kvm_bell_learn(KvmVm *vm, bool io, uint64_t address)
         if (set(b, true)) {
             b->source = g_unix_fd_source_new(fd, G_IO_IN);
             g_source_set_callback(b->source, G_SOURCE_FUNC(rung), b, bell_free);
-            g_source_attach(b->source, NULL);
+            g_source_attach(b->source, vmr_io_context(vm->machine));
             g_ptr_array_add(vm->bells, b);
         } else {
             bell_free(b); /* the guest goes on by exits */
