@@ -6,7 +6,7 @@
 const char *const vmr_archs[] = {"x86_64", "riscv64", "aarch64", NULL};
 const char *const vmr_accel_names[] = {"kvm", "interp", NULL};
 
-static const char *const irqchips[] = {"user", "split", NULL};
+static const char *const irqchips[] = {"user", "split", "kernel", NULL};
 static const char *const on_reset[] = {"reset", "exit", NULL};
 static const char *const on_crash[] = {"exit", "reset", NULL};
 
@@ -38,7 +38,8 @@ const VmrProperty vmr_machine_properties[] = {
      .doc = "The input that the monitor's system_powerdown presses: DEVICE:GROUP"},
     {.name = "irqchip", .type = VMR_PROP_ENUM, .offset = M(irqchip), .default_text = "user",
      .names = irqchips,
-     .doc = "KVM on x86: the local APICs are the device's (user), or KVM's own (split)"},
+     .doc = "KVM on x86: the interrupt controllers are the devices (user), but for KVM's own local "
+            "APICs (split), or all are KVM's own (kernel)"},
     {.name = "on-reset", .type = VMR_PROP_ENUM, .offset = M(on_reset), .default_text = "reset",
      .names = on_reset, .doc = "What a reset that the guest asks for does"},
     {.name = "on-crash", .type = VMR_PROP_ENUM, .offset = M(on_crash), .default_text = "exit",

@@ -44,6 +44,9 @@ static const uint8_t elcr_mask[CHIPS] = {0xf8, 0xde};
 typedef struct Pic {
     VmrDevice dev;
     VmrIrq irq;
+    /* An accelerator does the work (VMR_X86_PIC_OFFLOAD): the pins' levels go there. */
+    VmrX86SetPin *offload_pin;
+    void *offload;
 
     uint8_t irr[CHIPS], isr[CHIPS], imr[CHIPS];
     uint8_t input[CHIPS]; /* levels of the IR pins */
@@ -106,6 +109,10 @@ static void set_input(Pic *p, unsigned c, unsigned n, bool level)
 
 static void update(Pic *p)
 {
+    if (p->offload_pin) {
+        vmr_irq_set(&p->dev, p->irq, false);
+        return;
+    }
     set_input(p, MASTER, CASCADE, pending(p, SLAVE) >= 0);
     vmr_irq_set(&p->dev, p->irq, pending(p, MASTER) >= 0);
 }
@@ -306,6 +313,8 @@ static void in_changed(VmrDevice *dev, unsigned n, bool level)
     if (n == CASCADE) /* no pin: the slave is there */
         return;
     set_input(p, n >> 3, n & 7, level);
+    if (p->offload_pin)
+        p->offload_pin(p->offload, n, level);
     update(p);
 }
 
@@ -319,8 +328,58 @@ static const VmrX86IntcInterface pic_intc = {
     .acknowledge = pic_acknowledge,
 };
 
+/* ---- another does the work ---- */
+
+static bool offload_take(VmrDevice *dev, VmrX86SetPin *set_pin, void *opaque)
+{
+    Pic *p = (Pic *)dev;
+    p->offload_pin = set_pin;
+    p->offload = opaque;
+    update(p);
+    return true;
+}
+
+static void offload_get(VmrDevice *dev, VmrX86PicRegisters r[2])
+{
+    const Pic *p = (Pic *)dev;
+    for (unsigned c = 0; c < CHIPS; c++)
+        r[c] = (VmrX86PicRegisters){
+            .irr = p->irr[c], .isr = p->isr[c], .imr = p->imr[c], .input = p->input[c],
+            .elcr = p->elcr[c], .icw2 = p->icw2[c], .icw4 = p->icw4[c],
+            .icw1_ic4 = p->icw1[c] & ICW1_IC4, .expect = p->expect[c], .lowest = p->lowest[c],
+            .ready = p->ready[c], .special_mask = p->special_mask[c], .read_isr = p->read_isr[c],
+            .poll = p->poll[c], .rotate_on_aeoi = p->rotate_on_aeoi[c]};
+}
+
+static void offload_set(VmrDevice *dev, const VmrX86PicRegisters r[2])
+{
+    Pic *p = (Pic *)dev;
+    p->input[MASTER] &= ~(1u << CASCADE); /* update() asks the slave */
+    for (unsigned c = 0; c < CHIPS; c++) {
+        p->elcr[c] = r[c].elcr & elcr_mask[c];
+        p->icw1[c] = (p->icw1[c] & ~ICW1_IC4) | (r[c].icw1_ic4 ? ICW1_IC4 : 0);
+        p->icw2[c] = r[c].icw2 & 0xf8;
+        p->icw4[c] = r[c].icw4;
+        p->isr[c] = r[c].isr;
+        p->imr[c] = r[c].imr;
+        /* A request that has gone away is withdrawn here. */
+        p->irr[c] = r[c].irr & p->input[c];
+        p->expect[c] = r[c].expect & EXPECT_ICW4;
+        p->lowest[c] = r[c].lowest & 7;
+        p->ready[c] = r[c].ready;
+        p->special_mask[c] = r[c].special_mask;
+        p->read_isr[c] = r[c].read_isr;
+        p->poll[c] = r[c].poll;
+        p->rotate_on_aeoi[c] = r[c].rotate_on_aeoi;
+    }
+}
+
 static const void *pic_get_interface(VmrDevice *dev, const char *id)
 {
+    static const VmrX86PicOffloadInterface offload = {sizeof offload, offload_take, offload_get,
+                                                      offload_set};
+    if (g_str_equal(id, VMR_X86_PIC_OFFLOAD))
+        return &offload;
     return g_str_equal(id, VMR_X86_INTC) ? &pic_intc : NULL;
 }
 

@@ -49,6 +49,9 @@ typedef struct IoApic {
     VmrDevice dev;
     uint32_t apic_id_prop, gsi_base, pins;
     VmrLink apic;
+    /* An accelerator does the work (VMR_X86_IOAPIC_OFFLOAD): the inputs' levels go there. */
+    VmrX86SetPin *offload_pin;
+    void *offload;
 
     uint64_t redtbl[MAX_PINS];
     uint64_t lines; /* levels of the inputs; not touched by a reset */
@@ -84,7 +87,7 @@ static void ioapic_service_level(IoApic *s, unsigned pin)
 {
     uint64_t red = s->redtbl[pin];
 
-    if (!(s->lines >> pin & 1) || !red_is_level(red) || (red & (RED_MASK | RED_REMOTE_IRR)))
+    if (s->offload_pin || !(s->lines >> pin & 1) || !red_is_level(red) || (red & (RED_MASK | RED_REMOTE_IRR)))
         return;
     s->redtbl[pin] |= RED_REMOTE_IRR;
     ioapic_send(s, red);
@@ -97,7 +100,9 @@ static void ioapic_in_changed(VmrDevice *dev, unsigned pin, bool level)
     if (pin >= s->pins || (s->lines >> pin & 1) == level)
         return;
     s->lines ^= 1ull << pin;
-    if (!level)
+    if (s->offload_pin)
+        s->offload_pin(s->offload, pin, level);
+    if (s->offload_pin || !level)
         return;
     uint64_t red = s->redtbl[pin];
     if (red_is_level(red))
@@ -236,6 +241,53 @@ static bool ioapic_post_load(VmrDevice *dev, uint32_t version, GError **error)
     return true;
 }
 
+/* ---- another does the work ---------------------------------------------- */
+
+static bool ioapic_offload_take(VmrDevice *dev, VmrX86SetPin *set_pin, void *opaque)
+{
+    IoApic *s = (IoApic *)dev;
+
+    if (s->pins != VMR_X86_IOAPIC_PINS)
+        return false;
+    s->offload_pin = set_pin;
+    s->offload = opaque;
+    for (unsigned pin = 0; pin < s->pins; pin++)
+        ioapic_service_level(s, pin);
+    return true;
+}
+
+static void ioapic_offload_get(VmrDevice *dev, VmrX86IoapicRegisters *r)
+{
+    IoApic *s = (IoApic *)dev;
+
+    for (unsigned pin = 0; pin < VMR_X86_IOAPIC_PINS; pin++)
+        r->redtbl[pin] = s->redtbl[pin];
+    r->lines = (uint32_t)s->lines;
+    r->id = s->id;
+    r->regsel = s->regsel;
+}
+
+static void ioapic_offload_set(VmrDevice *dev, const VmrX86IoapicRegisters *r)
+{
+    IoApic *s = (IoApic *)dev;
+
+    for (unsigned pin = 0; pin < VMR_X86_IOAPIC_PINS; pin++) {
+        s->redtbl[pin] = r->redtbl[pin] & (RED_WRITABLE | RED_REMOTE_IRR);
+        if (!red_is_level(s->redtbl[pin]))
+            s->redtbl[pin] &= ~RED_REMOTE_IRR;
+    }
+    s->id = r->id & ID_MASK;
+    s->regsel = r->regsel;
+}
+
+static const void *ioapic_get_interface(VmrDevice *dev, const char *id)
+{
+    static const VmrX86IoapicOffloadInterface offload = {
+        sizeof offload, ioapic_offload_take, ioapic_offload_get, ioapic_offload_set};
+
+    return g_str_equal(id, VMR_X86_IOAPIC_OFFLOAD) ? &offload : NULL;
+}
+
 static void ioapic_describe(VmrDevice *dev, VmrDescription *d)
 {
     IoApic *s = (IoApic *)dev;
@@ -296,6 +348,7 @@ static const VmrDeviceClass ioapic_class = {
     .reset = ioapic_reset,
     .post_load = ioapic_post_load,
     .describe = ioapic_describe,
+    .get_interface = ioapic_get_interface,
 };
 
 VMR_PLUGIN_DEVICE("ioapic", "1.0", &ioapic_class);

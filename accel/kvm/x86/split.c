@@ -57,7 +57,7 @@ static void message(void *opaque, uint64_t address, uint32_t data)
     KvmVm *vm = opaque;
     struct kvm_msi msi = {.address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32),
                           .data = data};
-    if (data & MSI_LEVEL)
+    if ((data & MSI_LEVEL) && !vm->arch->kernel)
         learn_level(vm, &msi);
     /* 0: the guest has it masked, or nobody is addressed; as on a bus, nobody notices. */
     if (kvm_ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) < 0 && (vmr_trace_mask & VMR_TRACE_IRQ))
@@ -116,17 +116,21 @@ bool kvm_x86_split_init(KvmVm *vm, GError **error)
 {
     VmrMachine *m = vm->machine;
     const char *wanted = vmr_machine_value_text(m, "machine", "irqchip");
-    if (g_strcmp0(wanted, "split"))
+    bool kernel = !g_strcmp0(wanted, "kernel");
+    if (!kernel && g_strcmp0(wanted, "split"))
         return true;
     const VmrX86LapicOffloadInterface *o =
         m->intc ? vmr_device_interface(m->intc, VMR_X86_LAPIC_OFFLOAD) : NULL;
     if (!o) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "irqchip = split: the machine's interrupt controller cannot hand its work over");
+                    "irqchip = %s: the machine's interrupt controller cannot hand its work over", wanted);
         return false;
     }
+    if (kernel && !kvm_x86_irqchip_init(vm, error))
+        return false;
     struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {KVM_X86_ROUTES}};
-    if (kvm_check(vm, KVM_CAP_SPLIT_IRQCHIP) <= 0 || kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0)
+    if (!kernel &&
+        (kvm_check(vm, KVM_CAP_SPLIT_IRQCHIP) <= 0 || kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0))
         return kvm_failed(error, "irqchip = split");
     vm->arch->split = o;
     vmr_domain_lock(m->domain);
@@ -143,5 +147,7 @@ void kvm_x86_split_clear(KvmVm *vm)
         return;
     vmr_domain_lock(vm->machine->domain);
     vm->arch->split->take(lapic, NULL, NULL);
+    if (vm->arch->kernel)
+        kvm_x86_irqchip_clear(vm);
     vmr_domain_unlock(vm->machine->domain);
 }

@@ -292,6 +292,10 @@ bool kvm_x86_set_state(X86Cpu *c, const VmrX86State *s, GError **error)
                                                                  : KVM_MP_STATE_RUNNABLE};
         if (!kvm_x86_lapic_push(c, error) || !set(c, KVM_SET_MP_STATE, &mp, "KVM_SET_MP_STATE", error))
             return false;
+        /* An interrupt that this raises must not be lost with a local APIC that is yet to be set. */
+        bool last = c->k.index == c->k.vm->cpu_count - 1;
+        if (last && x86_vm(c)->kernel && !kvm_x86_irqchip_push(c->k.vm, error))
+            return false;
     } else {
         c->wait_sipi = s->mp_state == 2;
         c->halted = s->mp_state == 1;

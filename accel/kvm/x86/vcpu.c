@@ -255,6 +255,8 @@ static void if_get_state(VmrCpu *cpu, VmrX86State *s)
 {
     if (x86_vm(of(cpu))->split)
         kvm_x86_lapic_pull(of(cpu));
+    if (x86_vm(of(cpu))->kernel && cpu->index == 0)
+        kvm_x86_irqchip_pull(of(cpu)->k.vm);
     kvm_x86_get_state(of(cpu), s);
 }
 

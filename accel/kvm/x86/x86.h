@@ -19,6 +19,10 @@ typedef struct KvmArchVm {
     int64_t clock_base;    /* host time of virtual time 0, since the machine last went on */
     int64_t host_tsc0;     /* the host's TSC then */
     const VmrX86LapicOffloadInterface *split; /* KVM has the local APICs; NULL: the device has */
+    bool kernel;           /* and the I/O APIC and the 8259s, which are: */
+    VmrDevice *ioapic, *pic;
+    const VmrX86IoapicOffloadInterface *ioapic_ops;
+    const VmrX86PicOffloadInterface *pic_ops;
     GMutex routes_lock;    /* of these: level-triggered messages, so that KVM tells of their EOI */
     struct kvm_msi routes[KVM_X86_ROUTES];
     unsigned route_count, route_next;
@@ -60,7 +64,7 @@ static inline KvmArchVm *x86_vm(X86Cpu *c) { return c->k.vm->arch; }
 
 /* ---- split.c --------------------------------------------------------------------------------- */
 
-/* If the machine file says irqchip = split. */
+/* If the machine file says irqchip = split, or kernel. */
 bool kvm_x86_split_init(KvmVm *vm, GError **error);
 void kvm_x86_split_clear(KvmVm *vm);
 /* KVM's local APIC from the device, and back; the vCPU is stopped. */
@@ -68,6 +72,14 @@ bool kvm_x86_lapic_push(X86Cpu *c, GError **error);
 void kvm_x86_lapic_pull(X86Cpu *c);
 uint64_t kvm_x86_apic_base(X86Cpu *c); /* the device's */
 void kvm_x86_eoi(X86Cpu *c, uint8_t vector);
+
+/* ---- irqchip.c ------------------------------------------------------------------------------- */
+
+bool kvm_x86_irqchip_init(KvmVm *vm, GError **error);
+void kvm_x86_irqchip_clear(KvmVm *vm); /* [io] */
+/* KVM's I/O APIC and 8259s from the devices, when all local APICs are; and back.  vCPUs stopped. */
+bool kvm_x86_irqchip_push(KvmVm *vm, GError **error);
+void kvm_x86_irqchip_pull(KvmVm *vm);
 
 /* ---- cpuid.c --------------------------------------------------------------------------------- */
 

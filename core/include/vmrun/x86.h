@@ -68,6 +68,49 @@ typedef struct VmrX86LapicOffloadInterface {
     void (*eoi)(VmrDevice *dev, uint8_t vector);
 } VmrX86LapicOffloadInterface;
 
+/*
+ * Offered by an I/O APIC and by a pair of 8259s: an accelerator that has both does their work, and
+ * the guest's accesses do not come to the device.  As with the local APICs, the device keeps the
+ * state while the vCPUs are stopped.  An accelerator takes both or none.  [io]
+ */
+typedef void VmrX86SetPin(void *opaque, unsigned pin, bool level); /* [any] */
+
+#define VMR_X86_IOAPIC_OFFLOAD "vmr.x86-ioapic-offload/1"
+enum { VMR_X86_IOAPIC_PINS = 24 };
+typedef struct VmrX86IoapicRegisters {
+    uint64_t redtbl[VMR_X86_IOAPIC_PINS];
+    uint32_t lines; /* levels of the inputs, by pin */
+    uint8_t id, regsel;
+} VmrX86IoapicRegisters;
+
+typedef struct VmrX86IoapicOffloadInterface {
+    uint32_t size;
+    /* Levels of the inputs go to `set_pin` from now on; NULL: the device is itself again.
+       false: this one has not VMR_X86_IOAPIC_PINS pins. */
+    bool (*take)(VmrDevice *dev, VmrX86SetPin *set_pin, void *opaque);
+    void (*get)(VmrDevice *dev, VmrX86IoapicRegisters *registers);
+    void (*set)(VmrDevice *dev, const VmrX86IoapicRegisters *registers); /* not `lines` */
+} VmrX86IoapicOffloadInterface;
+
+#define VMR_X86_PIC_OFFLOAD "vmr.x86-pic-offload/1"
+typedef struct VmrX86PicRegisters { /* of one chip */
+    uint8_t irr, isr, imr, input, elcr;
+    uint8_t icw2, icw4;
+    bool icw1_ic4;  /* there is an ICW4 */
+    uint8_t expect; /* what the next write to A0 = 1 is: OCW1, ICW2, ICW3, ICW4 */
+    uint8_t lowest; /* the level of the lowest priority */
+    bool ready;     /* it was initialised since its reset */
+    bool special_mask, read_isr, poll, rotate_on_aeoi;
+} VmrX86PicRegisters;
+
+typedef struct VmrX86PicOffloadInterface {
+    uint32_t size;
+    /* As above.  `set_pin` is not called for pin 2, the cascade. */
+    bool (*take)(VmrDevice *dev, VmrX86SetPin *set_pin, void *opaque);
+    void (*get)(VmrDevice *dev, VmrX86PicRegisters registers[2]); /* the master, the slave */
+    void (*set)(VmrDevice *dev, const VmrX86PicRegisters registers[2]);
+} VmrX86PicOffloadInterface;
+
 /* ---- what a vCPU offers ----------------------------------------------- */
 
 /* Segment register with its hidden part, as VMX and KVM name it. */
