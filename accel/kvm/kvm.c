@@ -9,10 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KVM_DEVICE "/dev/kvm"
@@ -42,6 +44,21 @@ bool kvm_failed(GError **error, const char *what)
 
 /* ---- probe -------------------------------------------------------------------------------------- */
 
+/* What to type, for a user whom the file's mode keeps out.  Free with g_free(). */
+static char *let_in(void)
+{
+    struct stat st;
+    if (stat(KVM_DEVICE, &st) < 0)
+        return g_strdup("");
+    const struct group *group = getgrgid(st.st_gid);
+    const char *name = group ? group->gr_name : "?";
+    if (!group || !st.st_gid || (st.st_mode & 060) != 060)
+        return g_strdup_printf(" (mode %03o of group %s lets in nobody but its owner: `sudo chgrp kvm " KVM_DEVICE
+                               " && sudo chmod 660 " KVM_DEVICE " && sudo usermod -aG kvm $USER`, then log in "
+                               "again)", st.st_mode & 0777, name);
+    return g_strdup_printf(" (it is for group %s: `sudo usermod -aG %s $USER`, then log in again)", name, name);
+}
+
 static int device_open(GError **error)
 {
     int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
@@ -49,16 +66,18 @@ static int device_open(GError **error)
         return fd;
     int e = errno;
     const char *advice = "";
+    char *who = NULL;
     if (e == ENOENT)
         advice = " (no hardware virtualisation here: not switched on in the firmware, or this is a "
                  "virtual machine or container without it; or the modules kvm_intel / kvm_amd "
                  "are not loaded)";
     else if (e == EACCES || e == EPERM)
-        advice = " (let this user in: `sudo usermod -aG kvm $USER`, then log in again)";
+        advice = who = let_in();
     else if (e == ENODEV || e == ENXIO)
         advice = " (the module kvm_intel or kvm_amd is not loaded)";
     g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(e), KVM_DEVICE ": %s%s", g_strerror(e),
                 advice);
+    g_free(who);
     return -1;
 }
 
