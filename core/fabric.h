@@ -33,6 +33,9 @@ bool vmr_ram_init(VmrRam *ram, uint64_t size, GError **error);
 void vmr_ram_destroy(VmrRam *ram);
 /* Take `size` bytes (rounded up to 4 KiB) for a range: its offset, or UINT64_MAX.  [main] */
 uint64_t vmr_ram_take(VmrRam *ram, uint64_t size);
+/* Give pages back to the host: they read as zeros from now on.  Both are multiples of 4096, within what
+   was taken.  false: it is not possible, and they are as before.  [any] */
+bool vmr_ram_discard(VmrRam *ram, uint64_t offset, uint64_t length);
 
 /* ---- address spaces --------------------------------------------------- */
 

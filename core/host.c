@@ -60,6 +60,34 @@ static void dma_unmap(VmrDevice *dev, void *p, size_t len, size_t written)
         m->accel->ram_written(m->vm, (uint64_t)(from - m->ram.base), written);
 }
 
+/* The piece of plain RAM at `address`, up to `length` bytes, goes back.  How long it is; 0: not RAM. */
+static uint64_t release_piece(VmrMachine *m, uint64_t address, uint64_t length)
+{
+    uint64_t offset = 0;
+    vmr_reader_pin();
+    const VmrRange *r = vmr_space_find(m->memory, address);
+    bool ram = r && r->kind == VMR_RANGE_RAM && !r->device;
+    if (ram) {
+        length = MIN(length - 1, r->last - address) + 1;
+        offset = r->ram_offset + (address - r->base);
+    }
+    vmr_reader_unpin();
+    if (ram && vmr_ram_discard(&m->ram, offset, length) && m->vm && m->accel->ram_written)
+        m->accel->ram_written(m->vm, offset, length);
+    return ram ? length : 0;
+}
+
+static void ram_release(VmrDevice *dev, uint64_t address, uint64_t length)
+{
+    VmrMachine *m = machine(dev);
+    if (!length || address + (length - 1) < address || length > m->ram.size)
+        return;
+    uint64_t end = (address + length) & ~UINT64_C(4095), at = (address + 4095) & ~UINT64_C(4095);
+    uint64_t done;
+    while (at >= address && at < end && (done = release_piece(m, at, end - at)))
+        at += done;
+}
+
 /* ---- the machine ------------------------------------------------------ */
 
 static int64_t clock_now(VmrDevice *dev, VmrClock clock)
@@ -170,6 +198,7 @@ const VmrHost *vmr_host_table(void)
         .net_offloads = vmr_net_host_offloads,
         .net_send = vmr_net_host_send,
         .net_accept = vmr_net_host_accept,
+        .ram_release = ram_release,
     };
     return &table;
 }

@@ -37,7 +37,7 @@ static void info(VmrMachine *m, char **words, GString *to)
 {
     if (!vmr_monitor_info(m, words[1], to))
         g_string_append_printf(to, "error: no info about '%s': there are status, version, cpus, "
-                               "registers, mtree, irq, devices\n", words[1]);
+                               "registers, mtree, irq, devices, balloon\n", words[1]);
 }
 
 static void stop(VmrMachine *m, char **words, GString *to)
@@ -86,6 +86,16 @@ static void sendkey(VmrMachine *m, char **words, GString *to)
     char **keys = g_strsplit(words[1], "-", 0);
     say(to, vmr_machine_send_keys(m, (const char *const *)keys, 100, &error), error);
     g_strfreev(keys);
+}
+
+static void balloon(VmrMachine *m, char **words, GString *to)
+{
+    GError *error = NULL;
+    guint64 mib;
+    if (!g_ascii_string_to_unsigned(words[1], 10, 1, G_MAXUINT32, &mib, NULL))
+        g_string_append(to, "error: balloon MIB: how much memory the guest is to have\n");
+    else
+        say(to, vmr_machine_balloon(m, mib << 20, &error), error);
 }
 
 static void dump(VmrMachine *m, char **words, GString *to)
@@ -139,7 +149,7 @@ static void swap_accel(VmrMachine *m, char **words, GString *to)
 
 static const Command commands[] = {
     {"help", "", 0, 0, help, "these commands"},
-    {"info", "WHAT", 1, 1, info, "status, version, cpus, registers, mtree, irq, devices"},
+    {"info", "WHAT", 1, 1, info, "status, version, cpus, registers, mtree, irq, devices, balloon"},
     {"stop", "", 0, 0, stop, "stop the guest"},
     {"cont", "", 0, 0, cont, "let it go on"},
     {"quit", "", 0, 0, quit, "end vmrun (and save, if --save says so)"},
@@ -152,6 +162,7 @@ static const Command commands[] = {
     {"trace", "on [CATS]|off", 1, 2, trace, "as --trace, from now on"},
     {"swap-accel", "[NAME]", 0, 1, swap_accel, "run on with this accelerator, or the other one"},
     {"sendkey", "KEYS", 1, 1, sendkey, "press keys together, as in ctrl-alt-delete"},
+    {"balloon", "MIB", 1, 1, balloon, "how much memory the guest is to have"},
     {"screendump", "FILE", 1, 1, screendump, "the screen as .png, .ppm or text"},
     {0},
 };

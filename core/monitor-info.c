@@ -138,6 +138,23 @@ static void devices(VmrMachine *m, GString *to)
     }
 }
 
+static void balloon(VmrMachine *m, GString *to)
+{
+    VmrBalloonStat stats[16];
+    uint64_t bytes;
+    GError *error = NULL;
+    if (!vmr_machine_balloon_memory(m, &bytes, &error)) {
+        g_string_append_printf(to, "error: %s\n", error->message);
+        g_error_free(error);
+        return;
+    }
+    g_string_append_printf(to, "balloon: actual=%" PRIu64 "\n", bytes >> 20);
+    unsigned count = vmr_machine_balloon_stats(m, stats, G_N_ELEMENTS(stats));
+    for (unsigned i = 0; i < count; i++)
+        if (stats[i].value != UINT64_MAX)
+            g_string_append_printf(to, "%s %" PRIu64 "\n", stats[i].name, stats[i].value);
+}
+
 bool vmr_monitor_info(VmrMachine *m, const char *what, GString *to)
 {
     if (!strcmp(what, "status")) {
@@ -157,6 +174,8 @@ bool vmr_monitor_info(VmrMachine *m, const char *what, GString *to)
         lines(m, to);
     } else if (!strcmp(what, "devices")) {
         devices(m, to);
+    } else if (!strcmp(what, "balloon")) {
+        balloon(m, to);
     } else {
         return false;
     }

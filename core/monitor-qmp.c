@@ -295,6 +295,28 @@ static JsonNode *swap_accel(Qmp *q, JsonObject *a, GError **error)
     return done(vmr_machine_swap(q->machine, name, error));
 }
 
+static JsonNode *balloon(Qmp *q, JsonObject *a, GError **error)
+{
+    JsonNode *value = json_object_get_member(a, "value");
+    bool number = value && JSON_NODE_HOLDS_VALUE(value) &&
+                  json_node_get_value_type(value) == G_TYPE_INT64;
+    if (!number || json_node_get_int(value) <= 0) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "Parameter 'value' expects a size");
+        return NULL;
+    }
+    return done(vmr_machine_balloon(q->machine, (uint64_t)json_node_get_int(value), error));
+}
+
+static JsonNode *query_balloon(Qmp *q, JsonObject *a, GError **error)
+{
+    uint64_t bytes;
+    if (!vmr_machine_balloon_memory(q->machine, &bytes, error))
+        return NULL;
+    JsonObject *o = json_object_new();
+    json_object_set_int_member(o, "actual", (gint64)bytes);
+    return object_node(o);
+}
+
 static bool key_name(JsonNode *node, GPtrArray *names)
 {
     if (!JSON_NODE_HOLDS_OBJECT(node))
@@ -354,6 +376,8 @@ static const struct Command {
     {"snapshot-save", snapshot_save, " file "},
     {"screendump", screendump, " filename "},
     {"send-key", send_key, " keys hold-time "},
+    {"balloon", balloon, " value "},
+    {"query-balloon", query_balloon, ""},
     {"swap-accel", swap_accel, " accel "},
 };
 

@@ -174,3 +174,53 @@ bool vmr_machine_send_keys(VmrMachine *m, const char *const *names, unsigned hol
     g_source_unref(s);
     return true;
 }
+
+/* ---- balloon ---------------------------------------------------------- */
+
+static VmrDevice *balloon(VmrMachine *m, const VmrBalloonInterface **iface, GError **error)
+{
+    for (unsigned i = 0; i < m->devices->len; i++) {
+        VmrDevice *d = ((VmrDeviceHandle *)m->devices->pdata[i])->device;
+        *iface = vmr_device_interface(d, VMR_BALLOON);
+        if (*iface)
+            return d;
+    }
+    fail(error, "the machine has no balloon");
+    return NULL;
+}
+
+bool vmr_machine_balloon(VmrMachine *m, uint64_t bytes, GError **error)
+{
+    const VmrBalloonInterface *iface;
+    VmrDevice *d = balloon(m, &iface, error);
+    if (!d)
+        return false;
+    vmr_domain_lock_urgent(m->domain);
+    iface->set_memory(d, bytes);
+    vmr_domain_unlock(m->domain);
+    return true;
+}
+
+bool vmr_machine_balloon_memory(VmrMachine *m, uint64_t *bytes, GError **error)
+{
+    const VmrBalloonInterface *iface;
+    VmrDevice *d = balloon(m, &iface, error);
+    if (!d)
+        return false;
+    vmr_domain_lock_urgent(m->domain);
+    *bytes = iface->memory(d);
+    vmr_domain_unlock(m->domain);
+    return true;
+}
+
+unsigned vmr_machine_balloon_stats(VmrMachine *m, VmrBalloonStat *stats, unsigned max)
+{
+    const VmrBalloonInterface *iface;
+    VmrDevice *d = balloon(m, &iface, NULL);
+    if (!d)
+        return 0;
+    vmr_domain_lock_urgent(m->domain);
+    unsigned count = iface->stats(d, stats, max);
+    vmr_domain_unlock(m->domain);
+    return MIN(count, max);
+}

@@ -7,6 +7,7 @@
 #define VMR_CORE_MONITOR_H
 
 #include "machine.h"
+#include <vmrun/balloon.h>
 
 /* ---- what commands do (monitor.c) ------------------------------------- */
 
@@ -33,6 +34,12 @@ bool vmr_machine_savevm(VmrMachine *machine, const char *path, GError **error);
 bool vmr_machine_send_keys(VmrMachine *machine, const char *const *names, unsigned hold_ms,
                            GError **error);
 bool vmr_machine_screendump(VmrMachine *machine, const char *path, GError **error);
+/* The first balloon device: how much memory the guest is to have, and has, in bytes. */
+bool vmr_machine_balloon(VmrMachine *machine, uint64_t bytes, GError **error);
+bool vmr_machine_balloon_memory(VmrMachine *machine, uint64_t *bytes, GError **error);
+
+/* What its guest said last of its memory, and ask for more: how many are in `stats`. */
+unsigned vmr_machine_balloon_stats(VmrMachine *machine, VmrBalloonStat *stats, unsigned max);
 
 /* ---- for people (monitor-human.c, monitor-info.c) --------------------- */
 

@@ -7,6 +7,7 @@
 #include "fabric.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -59,4 +60,10 @@ uint64_t vmr_ram_take(VmrRam *ram, uint64_t size)
     uint64_t offset = ram->used;
     ram->used += size;
     return offset;
+}
+
+bool vmr_ram_discard(VmrRam *ram, uint64_t offset, uint64_t length)
+{
+    return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length) == 0;
 }

@@ -35,6 +35,7 @@ static const Part boards[][DEVICES_MAX] = {
     {PICS, APICS, ISA, PCI, {"virtio-rng", "rng0", "bus=@pci0"}, {"virtio-blk", "vda", "bus=@pci0;drive=fake:64K"}},
     {PICS, APICS, ISA, PCI, {"virtio-net", "eth0", "bus=@pci0;net=fake:offloads"},
      {"virtio-console", "con0", "bus=@pci0;chardev=fake"}},
+    {PICS, APICS, ISA, PCI, {"virtio-balloon", "balloon0", "bus=@pci0"}},
 };
 
 typedef struct Board {

@@ -40,6 +40,7 @@ static const struct {
     {"virtio-net", "regs=0x1000;net=fake:offloads;packed=on"},
     {"virtio-console", "regs=0x1000;chardev=fake;packed=on"},
     {"virtio-rng", "regs=0x1000;packed=on"},
+    {"virtio-balloon", "regs=0x1000;packed=on"},
 };
 
 /* A byte that changes: when `reads` more reads have been done. */

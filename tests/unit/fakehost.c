@@ -144,6 +144,8 @@ struct FakeHost {
     VmrRequest request;
     uint32_t request_code;
     uint32_t random;
+    uint64_t released;
+    unsigned releases;
     void (*dma_hook)(FakeHost *h, void *data);
     void *dma_hook_data;
 };
@@ -284,6 +286,25 @@ static void host_dma_unmap(VmrDevice *dev, void *p, size_t len, size_t written)
     FakeHost *h = fake(dev)->host;
     g_assert_true((uint8_t *)p >= h->ram && (uint8_t *)p + len <= h->ram + h->ram_size);
     g_assert_cmpuint(written, <=, len);
+}
+
+/* As a host whose pages are 4 KiB and in one piece. */
+static void host_ram_release(VmrDevice *dev, uint64_t address, uint64_t length)
+{
+    FakeHost *h = fake(dev)->host;
+    if (!length || dma_check(h, address, length) != VMR_OK)
+        return;
+    uint64_t from = (address + 4095) & ~(uint64_t)4095, to = (address + length) & ~(uint64_t)4095;
+    if (from < to)
+        memset(h->ram + from, 0, to - from);
+    h->released += from < to ? to - from : 0;
+    h->releases++;
+}
+
+uint64_t fake_released(FakeHost *h, unsigned *calls)
+{
+    *calls = h->releases;
+    return h->released;
 }
 
 void fake_dma_hook(FakeHost *h, void (*hook)(FakeHost *h, void *data), void *data)
@@ -1740,6 +1761,7 @@ FakeHost *fake_host_new(size_t ram_size, unsigned cpus)
         .net_offloads = host_net_offloads,
         .net_send = host_net_send,
         .net_accept = host_net_accept,
+        .ram_release = host_ram_release,
         .display_attach = host_display_attach,
         .request = host_request,
         .cpu_count = host_cpu_count,

@@ -55,6 +55,9 @@ uint8_t *fake_ram(FakeHost *h);
 /* What vmr_ram_ranges() says; default: all of fake_ram() at 0. */
 void fake_set_ram_ranges(FakeHost *h, const VmrMemoryRange *ranges, unsigned count);
 
+/* Bytes that went back with vmr_ram_release(), zeroed, and in how many calls. */
+uint64_t fake_released(FakeHost *h, unsigned *calls);
+
 /* Called before each DMA read: a guest that rewrites what is being read.  NULL: no more. */
 void fake_dma_hook(FakeHost *h, void (*hook)(FakeHost *h, void *data), void *data);
 

@@ -240,6 +240,9 @@ struct VmrHost {
     void (*net_offloads)(VmrDevice *dev, VmrNet *net, uint32_t wanted);
     bool (*net_send)(VmrDevice *dev, VmrNet *net, const VmrNetFrame *frame);
     void (*net_accept)(VmrDevice *dev, VmrNet *net);
+
+    /* Memory that the guest does not use */
+    void (*ram_release)(VmrDevice *dev, uint64_t address, uint64_t length);
 };
 
 /* Does the host's table have this member? */
@@ -506,6 +509,15 @@ static inline bool vmr_net_send(VmrDevice *dev, VmrNet *net, const VmrNetFrame *
 static inline void vmr_net_accept(VmrDevice *dev, VmrNet *net)
 {
     dev->host->net_accept(dev, net);
+}
+
+/* The guest does not need what is in this range of its memory, bytes: the whole pages of 4 KiB in it, up
+   to the first that is not RAM, go back to the host, and read as zeros when they are touched again
+   (or as before).  No range is wrong.  [io] */
+static inline void vmr_ram_release(VmrDevice *dev, uint64_t address, uint64_t length)
+{
+    if (VMR_HOST_HAS(dev, ram_release))
+        dev->host->ram_release(dev, address, length);
 }
 
 /* The table of another device for an interface id, or NULL.  [any] */

@@ -17,7 +17,7 @@
 
 #define VMR_PLUGIN_MAGIC 0x504d5256u /* "VRMP", little endian */
 #define VMR_ABI_MAJOR 1
-#define VMR_ABI_MINOR 1 /* 1: region_map, drives, nets */
+#define VMR_ABI_MINOR 1 /* 1: region_map, drives, nets, ram_release */
 
 /* Factory ids: what `VmrFactory.object` points to. */
 #define VMR_FACTORY_DEVICE "vmr.device/1" /* const VmrDeviceClass (vmrun/device.h) */
