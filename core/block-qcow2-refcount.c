@@ -107,8 +107,8 @@ static int add_block(Qcow2 *q, uint64_t first)
 /* The header's words about the refcount table, at once. */
 static int point_header(Qcow2 *q, uint64_t offset, uint64_t table_clusters)
 {
-    uint8_t *head = g_malloc(MAX(q->file.alignment, 512));
-    VmrBuffer first = {head, MAX(q->file.alignment, 512)};
+    uint8_t *head = g_malloc(q->file.alignment);
+    VmrBuffer first = {head, q->file.alignment};
     int error = vmr_file_read(&q->file, 0, first.len, &first, 1);
     uint64_t o = GUINT64_TO_BE(offset);
     uint32_t n = GUINT32_TO_BE((uint32_t)table_clusters);

@@ -87,7 +87,7 @@ static int classify(Qcow2 *q, uint64_t entry, Qcow2Kind *kind, uint64_t *host)
     return 0;
 }
 
-int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
+static int map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
 {
     uint64_t per_table = q->cluster / 8, in_cluster = offset & (q->cluster - 1);
     uint64_t cluster = offset >> q->cluster_bits, first = cluster % per_table;
@@ -119,6 +119,14 @@ int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
     }
     x->length = MIN(x->length, n * q->cluster - in_cluster);
     return 0;
+}
+
+int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
+{
+    g_mutex_lock(&q->meta);
+    int error = map(q, offset, length, x);
+    g_mutex_unlock(&q->meta);
+    return error;
 }
 
 bool qcow2_tables_write(Qcow2 *q, bool refcounts, int *error)

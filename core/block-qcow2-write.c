@@ -174,21 +174,13 @@ static int write_anew(Qcow2 *q, uint64_t offset, uint64_t n, const VmrBuffer *fr
     return error;
 }
 
-static int map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *x)
-{
-    g_mutex_lock(&q->meta);
-    int error = qcow2_map(q, offset, length, x);
-    g_mutex_unlock(&q->meta);
-    return error;
-}
-
 static int write_range(Qcow2 *q, uint64_t offset, uint64_t length, const VmrBuffer *from, unsigned count)
 {
     VmrBuffer *slice = g_new(VmrBuffer, MAX(count, 1));
     int error = 0;
     for (uint64_t at = 0; at < length && !error;) {
         Qcow2Extent x;
-        error = map(q, offset + at, length - at, &x);
+        error = qcow2_map(q, offset + at, length - at, &x);
         if (error)
             break;
         bool own = x.kind == QCOW2_DATA && (x.entry & QCOW2_COPIED);
@@ -230,7 +222,7 @@ static int zero_range(Qcow2 *q, uint64_t offset, uint64_t length, bool parts)
         Qcow2Extent x;
         uint64_t in = at & (q->cluster - 1), n = MIN(q->cluster - in, end - at);
         bool whole = !in && (n == q->cluster || at + n == q->b.size);
-        error = whole ? map(q, at, n, &x) : 0;
+        error = whole ? qcow2_map(q, at, n, &x) : 0;
         if (whole && !error)
             error = zero_cluster(q, at, n, &x);
         else if (parts && !error)

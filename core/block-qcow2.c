@@ -121,9 +121,7 @@ int qcow2_read(VmrBlock *b, uint64_t offset, uint64_t length, const VmrBuffer *t
     g_rw_lock_reader_lock(&q->users);
     for (uint64_t at = 0; at < length && !error;) {
         Qcow2Extent x;
-        g_mutex_lock(&q->meta);
         error = qcow2_map(q, offset + at, length - at, &x);
-        g_mutex_unlock(&q->meta);
         if (error)
             break;
         unsigned n = vmr_buffers_slice(to, count, at, x.length, slice);
@@ -368,7 +366,7 @@ static bool open_for_writing(Qcow2 *q, uint8_t *head, GError **error)
     /* Nothing that we do not know of is kept up to date. */
     if (q->version >= 3 && get64(head + H_AUTOCLEAR)) {
         memset(head + H_AUTOCLEAR, 0, 8);
-        VmrBuffer first = {head, MAX(q->file.alignment, 512)};
+        VmrBuffer first = {head, q->file.alignment};
         int e = vmr_file_write(&q->file, 0, first.len, &first, 1);
         if (e)
             return refuse(q, error, "%s", g_strerror(e));

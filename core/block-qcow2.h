@@ -75,7 +75,7 @@ typedef struct Qcow2Extent {
     uint64_t length; /* bytes from there on that are alike; of PACKED, within one cluster */
 } Qcow2Extent;
 
-/* What is at `offset`, up to `length` bytes of it.  0 or an errno; under `meta`. */
+/* What is at `offset`, up to `length` bytes of it.  0 or an errno; takes `meta`. */
 int qcow2_map(Qcow2 *q, uint64_t offset, uint64_t length, Qcow2Extent *extent);
 /*
  * A table, from the file or, if it is new, all zeros.  It is good until the next call, and for as
@@ -96,7 +96,7 @@ bool qcow2_refs_open(Qcow2 *q, const uint8_t *head, GError **error);
 int qcow2_alloc(Qcow2 *q, uint64_t *offset);
 /* One reference less to each of these. */
 int qcow2_unref(Qcow2 *q, Qcow2Range range);
-/* Write the refcount table, big-endian as L1, and what else of numbers. */
+/* Write a table of numbers to the file, where they are big-endian: L1, the refcount table. */
 int qcow2_write_numbers(Qcow2 *q, uint64_t offset, const uint64_t *numbers, uint64_t bytes);
 
 /* block-qcow2-write.c: as in VmrBlockClass. */
