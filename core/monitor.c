@@ -16,6 +16,17 @@ static bool fail(GError **error, const char *text)
     return false;
 }
 
+/* The first device that offers an interface, or NULL. */
+static VmrDevice *first_with(VmrMachine *m, const char *interface)
+{
+    for (unsigned i = 0; i < m->devices->len; i++) {
+        VmrDevice *d = ((VmrDeviceHandle *)m->devices->pdata[i])->device;
+        if (vmr_device_interface(d, interface))
+            return d;
+    }
+    return NULL;
+}
+
 void vmr_monitor_event(VmrMachine *m, VmrEvent event, bool guest)
 {
     if (m->priv->qmp)
@@ -110,13 +121,9 @@ static bool key_code(const char *name, uint16_t *code)
 
 static VmrDevice *keyboard(VmrMachine *m, const VmrKeyboardInterface **iface)
 {
-    for (unsigned i = 0; i < m->devices->len; i++) {
-        VmrDevice *d = ((VmrDeviceHandle *)m->devices->pdata[i])->device;
-        *iface = vmr_device_interface(d, VMR_KEYBOARD);
-        if (*iface)
-            return d;
-    }
-    return NULL;
+    VmrDevice *d = first_with(m, VMR_KEYBOARD);
+    *iface = d ? vmr_device_interface(d, VMR_KEYBOARD) : NULL;
+    return d;
 }
 
 typedef struct Held {
@@ -179,14 +186,11 @@ bool vmr_machine_send_keys(VmrMachine *m, const char *const *names, unsigned hol
 
 static VmrDevice *balloon(VmrMachine *m, const VmrBalloonInterface **iface, GError **error)
 {
-    for (unsigned i = 0; i < m->devices->len; i++) {
-        VmrDevice *d = ((VmrDeviceHandle *)m->devices->pdata[i])->device;
-        *iface = vmr_device_interface(d, VMR_BALLOON);
-        if (*iface)
-            return d;
-    }
-    fail(error, "the machine has no balloon");
-    return NULL;
+    VmrDevice *d = first_with(m, VMR_BALLOON);
+    *iface = d ? vmr_device_interface(d, VMR_BALLOON) : NULL;
+    if (!d)
+        fail(error, "the machine has no balloon");
+    return d;
 }
 
 bool vmr_machine_balloon(VmrMachine *m, uint64_t bytes, GError **error)
