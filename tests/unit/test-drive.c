@@ -3,6 +3,7 @@
  * and what a drive says of requests that are wrong.
  */
 #include "core/block.h"
+#include "imagefixture.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -10,7 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SIZE = 1 << 20 };
@@ -39,16 +39,6 @@ static void image_free(Image *i)
     unlink(i->path);
     g_free(i->path);
     g_free(i->bytes);
-}
-
-/* The same numbers in every run. */
-static unsigned pick(unsigned bound)
-{
-    static uint32_t x = 2463534242;
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    return x % bound;
 }
 
 /* Cut [p, p + len) into random buffers. */

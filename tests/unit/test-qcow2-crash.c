@@ -6,6 +6,7 @@
  * The linker puts the functions below in front of those of core/block-file.c.
  */
 #include "core/block-file.h"
+#include "imagefixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,15 +40,6 @@ static void write_free(void *data)
     g_free(w->before);
     g_free(w->after);
     g_free(w);
-}
-
-static uint32_t pick(uint32_t bound)
-{
-    static uint32_t x = 88172645;
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    return x % bound;
 }
 
 /* Nothing reaches the file any more. */
@@ -104,18 +96,7 @@ static char *folder;
 
 static int run(const char *command, int allowed)
 {
-    GError *error = NULL;
-    char *said, *wrong, *text = g_strdup_printf("cd '%s' && %s", folder, command);
-    const char *argv[] = {"/bin/sh", "-c", text, NULL};
-    int status;
-    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &said, &wrong, &status, &error));
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (code && code != allowed)
-        g_error("%s: exit status %d\n%s%s", command, code, said, wrong);
-    g_free(said);
-    g_free(wrong);
-    g_free(text);
-    return code;
+    return run_in(folder, command, allowed);
 }
 
 /* Each write makes all its sectors' first byte one that no write before has used there. */

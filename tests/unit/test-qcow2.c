@@ -3,6 +3,7 @@
  * what was written; what is not supported is refused by name; damaged ones give errors.
  */
 #include "core/block.h"
+#include "imagefixture.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -19,28 +20,9 @@ static char *in_folder(const char *name)
     return g_build_filename(folder, name, NULL);
 }
 
-/* A shell command in the folder. */
 static void run(const char *command)
 {
-    GError *error = NULL;
-    char *said, *wrong, *text = g_strdup_printf("cd '%s' && %s", folder, command);
-    const char *argv[] = {"/bin/sh", "-c", text, NULL};
-    int status;
-    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &said, &wrong, &status, &error));
-    g_test_message("%s: %s%s", command, said, wrong);
-    g_assert_cmpint(status, ==, 0);
-    g_free(said);
-    g_free(wrong);
-    g_free(text);
-}
-
-static uint32_t pick(uint32_t bound)
-{
-    static uint32_t x = 2463534242;
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    return x % bound;
+    run_in(folder, command, 0);
 }
 
 static VmrBlock *open_how(const char *name, bool read_only, GError **error)
