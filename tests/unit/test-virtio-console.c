@@ -1,81 +1,28 @@
 /*
  * test-virtio-console - input and output of the port, short writes, reset; virtio-rng beside it.
  */
-#include "fakehost.h"
+#include "virtiofixture.h"
 
-#include <string.h>
-
-enum { SIZE = 8, RING = 0x1000, PAGE = 0x1000, DATA = 0x10000, WRITE = 2 };
-
-typedef struct Port {
-    FakeHost *h;
-    VmrDevice *dev;
-    uint16_t avail[2];
-} Port;
-
-static void reg(Port *p, unsigned offset, uint32_t value)
-{
-    fake_write(p->dev, "regs", offset, value, 4);
-}
-
-static void put(Port *p, uint64_t at, uint64_t value, unsigned size)
-{
-    memcpy(fake_ram(p->h) + at, &value, size);
-}
-
-static unsigned used(Port *p, unsigned q)
-{
-    uint16_t value;
-    memcpy(&value, fake_ram(p->h) + RING + (3 * q + 2) * PAGE + 2, 2);
-    return value;
-}
-
-static void start(Port *p, unsigned queues)
-{
-    memset(fake_ram(p->h) + RING, 0, 6 * PAGE);
-    reg(p, 0x70, 0);
-    reg(p, 0x70, 3);
-    reg(p, 0x24, 1);
-    reg(p, 0x20, 1);
-    reg(p, 0x70, 0xb);
-    for (unsigned q = 0; q < queues; q++) {
-        reg(p, 0x30, q);
-        reg(p, 0x38, SIZE);
-        for (unsigned i = 0; i < 3; i++)
-            reg(p, 0x80 + 0x10 * i, RING + (3 * q + i) * PAGE);
-        reg(p, 0x44, 1);
-        p->avail[q] = 0;
-    }
-    reg(p, 0x70, 0xf);
-}
+enum { DATA = 0x10000 };
 
 /* Offer a buffer of one segment, and tell. */
-static void offer(Port *p, unsigned q, uint64_t at, uint32_t length)
+static void offer(Driver *d, unsigned q, uint64_t at, uint32_t length)
 {
-    unsigned n = p->avail[q] % SIZE;
-    uint64_t ring = RING + 3 * q * PAGE;
-    put(p, ring + 16 * n, at, 8);
-    put(p, ring + 16 * n + 8, length, 4);
-    put(p, ring + 16 * n + 12, q == 0 ? WRITE : 0, 2);
-    put(p, ring + PAGE + 4 + 2 * n, n, 2);
-    put(p, ring + PAGE + 2, ++p->avail[q], 2);
-    reg(p, 0x50, q);
+    unsigned n = d->avail[q] % SIZE;
+    describe(d, q, n, at, length, q == 0 ? WRITE : 0, 0);
+    make_available(d, q, n);
 }
 
-static Port port(const char *plugin, const char *more, unsigned queues)
+static Driver port(const char *plugin, const char *more, unsigned queues)
 {
-    Port p = {.h = fake_host_new(1 << 20, 1)};
-    char *text = g_strdup_printf("regs=0x10000000;%s", more);
-    p.dev = fake_device_new(p.h, plugin, "dev", text);
-    g_free(text);
-    fake_reset(p.h, VMR_RESET_COLD);
-    start(&p, queues);
-    return p;
+    Driver d = driver(plugin, more);
+    start(&d, 0, queues);
+    return d;
 }
 
 static void test_output(void)
 {
-    Port p = port("virtio-console", "chardev=fake", 2);
+    Driver p = port("virtio-console", "chardev=fake", 2);
     memcpy(fake_ram(p.h) + DATA, "hello, world", 12);
     offer(&p, 1, DATA, 12);
     g_assert_cmpstr(fake_chardev_output(p.dev)->str, ==, "hello, world");
@@ -99,7 +46,7 @@ static void test_output(void)
     /* A reset in the middle */
     fake_chardev_limit(p.dev, 2);
     offer(&p, 1, DATA, 12);
-    start(&p, 2);
+    start(&p, 0, 2);
     fake_chardev_limit(p.dev, G_MAXUINT);
     offer(&p, 1, DATA, 5);
     g_assert_cmpstr(fake_chardev_output(p.dev)->str + 37, ==, "hehello");
@@ -111,7 +58,7 @@ static void test_output(void)
 
 static void test_input(void)
 {
-    Port p = port("virtio-console", "chardev=fake", 2);
+    Driver p = port("virtio-console", "chardev=fake", 2);
     fake_chardev_input(p.dev, "abc", 3); /* waits for a buffer */
     g_assert_cmpuint(used(&p, 0), ==, 0);
     offer(&p, 0, DATA, 2);
@@ -132,7 +79,7 @@ static void test_input(void)
 
 static void test_rng(void)
 {
-    Port p = port("virtio-rng", "", 1);
+    Driver p = port("virtio-rng", "", 1);
     static const uint8_t zeros[64];
     offer(&p, 0, DATA, 4096);
     g_assert_cmpuint(used(&p, 0), ==, 1);

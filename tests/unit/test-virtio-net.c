@@ -2,17 +2,10 @@
  * test-virtio-net - frames both ways, mergeable buffers, offloads, the control queue, and what a
  * hostile driver may write.
  */
-#include "fakehost.h"
-
-#include <string.h>
+#include "virtiofixture.h"
 
 enum {
-    SIZE = 16, /* of a queue */
-    RING = 0x1000,
-    PAGE = 0x1000,
     DATA = 0x20000,
-    NEXT = 1,
-    WRITE = 2,
     RX = 0,
     TX = 1,
     CONTROL = 2,
@@ -29,98 +22,42 @@ enum {
 #define F_MQ (1ull << 22)
 #define F_IN_ORDER (1ull << 35)
 #define F_CTRL (1ull << 17 | 1ull << 18 | 1ull << 20 | 1ull << 23)
-#define F_VERSION_1 (1ull << 32)
 
 typedef struct Card {
-    FakeHost *h;
-    VmrDevice *dev;
-    uint16_t avail[QUEUES];
+    Driver d;
     unsigned control; /* queue */
 } Card;
 
-static void reg(Card *c, unsigned offset, uint32_t value)
-{
-    fake_write(c->dev, "regs", offset, value, 4);
-}
-
-static void put(Card *c, uint64_t at, uint64_t value, unsigned size)
-{
-    memcpy(fake_ram(c->h) + at, &value, size);
-}
-
-static uint32_t used(Card *c, unsigned q)
-{
-    uint16_t value;
-    memcpy(&value, fake_ram(c->h) + RING + (3 * q + 2) * PAGE + 2, 2);
-    return value;
-}
-
-static uint32_t used_length(Card *c, unsigned q, unsigned n)
+static uint32_t used_length(Driver *d, unsigned q, unsigned n)
 {
     uint32_t value;
-    memcpy(&value, fake_ram(c->h) + RING + (3 * q + 2) * PAGE + 4 + 8 * (n % SIZE) + 4, 4);
+    memcpy(&value, fake_ram(d->h) + RING + (3 * q + 2) * PAGE + 4 + 8 * (n % SIZE) + 4, 4);
     return value;
 }
 
-static uint8_t status(Card *c)
+static void begin(Card *c, uint64_t features)
 {
-    return (uint8_t)fake_read(c->dev, "regs", 0x70, 4);
-}
-
-static void enable(Card *c, unsigned q)
-{
-    reg(c, 0x30, q);
-    reg(c, 0x38, SIZE);
-    for (unsigned i = 0; i < 3; i++)
-        reg(c, 0x80 + 0x10 * i, RING + (3 * q + i) * PAGE);
-    reg(c, 0x44, 1);
-}
-
-static void start(Card *c, uint64_t features)
-{
-    memset(fake_ram(c->h) + RING, 0, 3 * QUEUES * PAGE);
-    memset(c->avail, 0, sizeof(c->avail));
     c->control = features & F_MQ ? QUEUES - 1 : CONTROL;
-    reg(c, 0x70, 0);
-    reg(c, 0x70, 3);
-    for (unsigned half = 0; half < 2; half++) {
-        reg(c, 0x24, half);
-        reg(c, 0x20, (uint32_t)((features | F_VERSION_1) >> (32 * half)));
-    }
-    reg(c, 0x70, 0xb);
-    g_assert_cmphex(status(c), ==, 0xb);
-    for (unsigned q = 0; q < (features & F_MQ ? QUEUES : 3); q++)
-        enable(c, q);
-    reg(c, 0x70, 0xf);
+    start(&c->d, features, features & F_MQ ? QUEUES : 3);
 }
 
 static Card card(const char *net, uint64_t features)
 {
-    Card c = {.h = fake_host_new(1 << 20, 1)};
-    char *text = g_strdup_printf("regs=0x10000000;event-idx=off;mac=52:54:00:00:00:01;net=%s", net);
-    c.dev = fake_device_new(c.h, "virtio-net", "eth0", text);
+    char *text = g_strdup_printf("event-idx=off;mac=52:54:00:00:00:01;net=%s", net);
+    Card c = {.d = driver("virtio-net", text)};
     g_free(text);
-    fake_reset(c.h, VMR_RESET_COLD);
-    start(&c, features);
+    begin(&c, features);
     return c;
 }
 
 /* Offer a chain of one or two segments, and tell.  length2: of a second one, that is written. */
 static void offer(Card *c, unsigned q, uint64_t at, uint32_t length, uint64_t at2, uint32_t length2)
 {
-    unsigned n = c->avail[q] * 2 % SIZE;
-    uint64_t d = RING + 3 * q * PAGE + 16 * n;
-    put(c, d, at, 8);
-    put(c, d + 8, length, 4);
+    unsigned n = c->d.avail[q] * 2 % SIZE;
     bool control = q == c->control, receive = !control && q % 2 == RX;
-    put(c, d + 12, (receive ? WRITE : 0) | (length2 ? NEXT : 0), 2);
-    put(c, d + 14, n + 1, 2);
-    put(c, d + 16, at2, 8);
-    put(c, d + 24, length2, 4);
-    put(c, d + 28, receive || control ? WRITE : 0, 2);
-    put(c, RING + (3 * q + 1) * PAGE + 4 + 2 * (c->avail[q] % SIZE), n, 2);
-    put(c, RING + (3 * q + 1) * PAGE + 2, ++c->avail[q], 2);
-    reg(c, 0x50, q);
+    describe(&c->d, q, n, at, length, (receive ? WRITE : 0) | (length2 ? NEXT : 0), n + 1);
+    describe(&c->d, q, n + 1, at2, length2, receive || control ? WRITE : 0, 0);
+    make_available(&c->d, q, n);
 }
 
 static bool input(Card *c, const char *to, unsigned length, uint8_t flags, uint8_t segments)
@@ -133,7 +70,7 @@ static bool input(Card *c, const char *to, unsigned length, uint8_t flags, uint8
     VmrNetFrame f = {.buffers = parts, .buffer_count = 2, .flags = flags, .segments = segments,
                      .segment_size = segments ? 1448 : 0, .checksum_start = 34,
                      .checksum_offset = 16};
-    return fake_net_input(c->dev, &f);
+    return fake_net_input(c->d.dev, &f);
 }
 
 #define ME "\x52\x54\0\0\0\x01"
@@ -144,36 +81,36 @@ static bool input(Card *c, const char *to, unsigned length, uint8_t flags, uint8
 static void test_send(void)
 {
     Card c = card("fake", 0);
-    memset(fake_ram(c.h) + DATA, 0, HEADER);
-    memset(fake_ram(c.h) + DATA + HEADER, 'x', 60);
+    memset(fake_ram(c.d.h) + DATA, 0, HEADER);
+    memset(fake_ram(c.d.h) + DATA + HEADER, 'x', 60);
     offer(&c, TX, DATA, HEADER, DATA + HEADER, 60);
     offer(&c, TX, DATA, HEADER + 60, 0, 0);
-    g_assert_cmpuint(fake_net_sent(c.dev), ==, 2);
-    g_assert_cmpuint(used(&c, TX), ==, 2);
-    g_assert_cmpmem(fake_net_last(c.dev, NULL)->data, fake_net_last(c.dev, NULL)->len,
-                    fake_ram(c.h) + DATA + HEADER, 60);
+    g_assert_cmpuint(fake_net_sent(c.d.dev), ==, 2);
+    g_assert_cmpuint(used(&c.d, TX), ==, 2);
+    g_assert_cmpmem(fake_net_last(c.d.dev, NULL)->data, fake_net_last(c.d.dev, NULL)->len,
+                    fake_ram(c.d.h) + DATA + HEADER, 60);
     /* No room: it stays in the ring, and is sent once. */
-    fake_net_room(c.dev, false);
+    fake_net_room(c.d.dev, false);
     offer(&c, TX, DATA, HEADER + 60, 0, 0);
     offer(&c, TX, DATA, HEADER + 61, 0, 0);
-    g_assert_cmpuint(used(&c, TX), ==, 2);
-    fake_net_room(c.dev, true);
-    g_assert_cmpuint(used(&c, TX), ==, 4);
-    g_assert_cmpuint(fake_net_sent(c.dev), ==, 4);
-    g_assert_cmpuint(fake_net_last(c.dev, NULL)->len, ==, 61);
-    g_assert_cmpuint(fake_guest_errors(c.dev), ==, 0);
-    fake_host_free(c.h);
+    g_assert_cmpuint(used(&c.d, TX), ==, 2);
+    fake_net_room(c.d.dev, true);
+    g_assert_cmpuint(used(&c.d, TX), ==, 4);
+    g_assert_cmpuint(fake_net_sent(c.d.dev), ==, 4);
+    g_assert_cmpuint(fake_net_last(c.d.dev, NULL)->len, ==, 61);
+    g_assert_cmpuint(fake_guest_errors(c.d.dev), ==, 0);
+    fake_host_free(c.d.h);
 }
 
 static void test_offloads(void)
 {
     Card c = card("fake:offloads", F_CSUM | F_HOST_TSO4 | F_GUEST_CSUM);
     VmrNetFrame f;
-    g_assert_cmphex(fake_net_offloads(c.dev), ==, VMR_NET_CHECKSUM);
+    g_assert_cmphex(fake_net_offloads(c.d.dev), ==, VMR_NET_CHECKSUM);
     const uint8_t header[HEADER] = {1, 1, 54, 0, 0xa8, 5, 34, 0, 16, 0};
-    memcpy(fake_ram(c.h) + DATA, header, HEADER);
+    memcpy(fake_ram(c.d.h) + DATA, header, HEADER);
     offer(&c, TX, DATA, HEADER + 3000, 0, 0);
-    g_assert_cmpuint(fake_net_last(c.dev, &f)->len, ==, 3000);
+    g_assert_cmpuint(fake_net_last(c.d.dev, &f)->len, ==, 3000);
     g_assert_cmphex(f.flags, ==, VMR_NET_NEEDS_CHECKSUM);
     g_assert_cmpuint(f.segments, ==, VMR_NET_SEGMENT_TCP4);
     g_assert_cmpuint(f.segment_size, ==, 1448);
@@ -181,27 +118,27 @@ static void test_offloads(void)
     g_assert_cmpuint(f.checksum_offset, ==, 16);
     /* What was not agreed on is dropped: TCP over IPv6, ECN, UDP. */
     for (unsigned i = 0; i < 3; i++) {
-        put(&c, DATA + 1, ((const uint8_t[]){4, 0x81, 3})[i], 1);
+        put(&c.d, DATA + 1, ((const uint8_t[]){4, 0x81, 3})[i], 1);
         offer(&c, TX, DATA, HEADER + 3000, 0, 0);
-        g_assert_cmpuint(fake_net_sent(c.dev), ==, 1);
-        g_assert_cmpuint(fake_guest_errors(c.dev), ==, i + 1);
-        g_assert_cmpuint(used(&c, TX), ==, i + 2);
+        g_assert_cmpuint(fake_net_sent(c.d.dev), ==, 1);
+        g_assert_cmpuint(fake_guest_errors(c.d.dev), ==, i + 1);
+        g_assert_cmpuint(used(&c.d, TX), ==, i + 2);
     }
     offer(&c, RX, DATA + 0x1000, 2048, 0, 0);
     g_assert_true(input(&c, ME, 100, VMR_NET_NEEDS_CHECKSUM, 0));
-    g_assert_cmpmem(fake_ram(c.h) + DATA + 0x1000, HEADER, "\1\0\0\0\0\0\x22\0\x10\0\1\0", HEADER);
-    fake_host_free(c.h);
+    g_assert_cmpmem(fake_ram(c.d.h) + DATA + 0x1000, HEADER, "\1\0\0\0\0\0\x22\0\x10\0\1\0", HEADER);
+    fake_host_free(c.d.h);
 }
 
 static void test_receive(void)
 {
     Card c = card("fake", F_MRG_RXBUF);
-    uint8_t *at = fake_ram(c.h) + DATA;
+    uint8_t *at = fake_ram(c.d.h) + DATA;
     g_assert_false(input(&c, ME, 100, 0, 0)); /* waits for a buffer */
     offer(&c, RX, DATA, 1024, 0, 0);
-    g_assert_cmpuint(used(&c, RX), ==, 1);
-    g_assert_cmpuint(used_length(&c, RX, 0), ==, HEADER + 100);
-    g_assert_true(fake_irq_level(c.dev, "irq", 0));
+    g_assert_cmpuint(used(&c.d, RX), ==, 1);
+    g_assert_cmpuint(used_length(&c.d, RX, 0), ==, HEADER + 100);
+    g_assert_true(fake_irq_level(c.d.dev, "irq", 0));
     g_assert_cmpuint(at[10], ==, 1);
     g_assert_cmpmem(at + HEADER, 6, ME, 6);
     g_assert_cmpuint(at[HEADER + 99], ==, (uint8_t)(99 * 7));
@@ -209,43 +146,43 @@ static void test_receive(void)
     offer(&c, RX, DATA, 100, 0, 0);
     offer(&c, RX, DATA + 100, 60, DATA + 160, 40);
     g_assert_false(input(&c, ME, 250, 0, 0));
-    g_assert_cmpuint(used(&c, RX), ==, 1);
+    g_assert_cmpuint(used(&c.d, RX), ==, 1);
     offer(&c, RX, DATA + 200, 100, 0, 0);
-    g_assert_cmpuint(used(&c, RX), ==, 4);
+    g_assert_cmpuint(used(&c.d, RX), ==, 4);
     g_assert_cmpuint(at[10], ==, 3);
-    g_assert_cmpuint(used_length(&c, RX, 1), ==, 100);
-    g_assert_cmpuint(used_length(&c, RX, 2), ==, 100);
-    g_assert_cmpuint(used_length(&c, RX, 3), ==, 62);
+    g_assert_cmpuint(used_length(&c.d, RX, 1), ==, 100);
+    g_assert_cmpuint(used_length(&c.d, RX, 2), ==, 100);
+    g_assert_cmpuint(used_length(&c.d, RX, 3), ==, 62);
     for (unsigned i = 6; i < 250; i++)
         g_assert_cmpuint(at[HEADER + i], ==, (uint8_t)(i * 7));
     /* A pause holds frames back. */
-    c.dev->klass->pause(c.dev);
+    c.d.dev->klass->pause(c.d.dev);
     offer(&c, RX, DATA, 1024, 0, 0);
     g_assert_false(input(&c, ME, 100, 0, 0));
-    c.dev->klass->resume(c.dev);
-    g_assert_cmpuint(used(&c, RX), ==, 5);
+    c.d.dev->klass->resume(c.d.dev);
+    g_assert_cmpuint(used(&c.d, RX), ==, 5);
     /* The cable */
-    g_assert_cmpuint(fake_read(c.dev, "regs", 0x106, 2), ==, 1);
-    fake_net_handler(c.dev)->link(c.dev, false);
-    g_assert_cmpuint(fake_read(c.dev, "regs", 0x106, 2), ==, 0);
-    g_assert_cmpuint(fake_guest_errors(c.dev), ==, 0);
-    fake_host_free(c.h);
+    g_assert_cmpuint(fake_read(c.d.dev, "regs", 0x106, 2), ==, 1);
+    fake_net_handler(c.d.dev)->link(c.d.dev, false);
+    g_assert_cmpuint(fake_read(c.d.dev, "regs", 0x106, 2), ==, 0);
+    g_assert_cmpuint(fake_guest_errors(c.d.dev), ==, 0);
+    fake_host_free(c.d.h);
 }
 
 /* A control command: its answer. */
 static uint8_t ask(Card *c, const void *data, uint32_t length)
 {
-    memcpy(fake_ram(c->h) + DATA + 0x8000, data, length);
-    put(c, DATA + 0x9000, 0xee, 1);
+    memcpy(fake_ram(c->d.h) + DATA + 0x8000, data, length);
+    put(&c->d, DATA + 0x9000, 0xee, 1);
     offer(c, c->control, DATA + 0x8000, length, DATA + 0x9000, 1);
-    return fake_ram(c->h)[DATA + 0x9000];
+    return fake_ram(c->d.h)[DATA + 0x9000];
 }
 
 static bool passes(Card *c, const char *to)
 {
-    unsigned before = used(c, RX);
+    unsigned before = used(&c->d, RX);
     g_assert_true(input(c, to, 100, 0, 0));
-    if (used(c, RX) == before)
+    if (used(&c->d, RX) == before)
         return false;
     offer(c, RX, DATA, 1024, 0, 0);
     return true;
@@ -277,10 +214,10 @@ static void test_control(void)
     g_assert_cmpuint(ask(&c, "\1\0\xff\xff\xff\xff\0\0", 8), ==, 1);
     g_assert_cmpuint(ask(&c, "\1\1\0", 3), ==, 1);
     g_assert_cmpuint(ask(&c, "\4\0\1\0", 4), ==, 1);
-    VmrDevice *to = fake_device_new(c.h, "virtio-net", "eth1",
+    VmrDevice *to = fake_device_new(c.d.h, "virtio-net", "eth1",
                                     "regs=0x10001000;event-idx=off;mac=52:54:00:00:00:01;net=fake");
-    fake_save_load(c.dev, to);
-    fake_host_free(c.h);
+    fake_save_load(c.d.dev, to);
+    fake_host_free(c.d.h);
 }
 
 /* A frame of TCP over IPv4 between two ports, back to front with `back`. */
@@ -301,14 +238,14 @@ static bool input_bytes(Card *c, uint8_t *bytes, unsigned length)
 {
     VmrBuffer part = {bytes, length};
     VmrNetFrame f = {.buffers = &part, .buffer_count = 1};
-    return fake_net_input(c->dev, &f);
+    return fake_net_input(c->d.dev, &f);
 }
 
 static void test_pairs(void)
 {
     Card c = card("fake;queues=2", F_CTRL | F_MQ | F_IN_ORDER);
     uint8_t frame[60];
-    g_assert_cmpuint(fake_read(c.dev, "regs", 0x108, 2), ==, 2);
+    g_assert_cmpuint(fake_read(c.d.dev, "regs", 0x108, 2), ==, 2);
     for (unsigned q = 0; q < 4; q += 2)
         for (unsigned i = 0; i < 8; i++)
             offer(&c, q, DATA + 0x1000 * q + 0x100 * i, 0x100, 0, 0);
@@ -317,39 +254,39 @@ static void test_pairs(void)
         tcp_frame(frame, port, true);
         g_assert_true(input_bytes(&c, frame, sizeof(frame)));
     }
-    g_assert_cmpuint(used(&c, 0), ==, 4);
-    g_assert_cmpuint(used(&c, 2), ==, 0);
+    g_assert_cmpuint(used(&c.d, 0), ==, 4);
+    g_assert_cmpuint(used(&c.d, 2), ==, 0);
     g_assert_cmpuint(ask(&c, "\4\0\0\0", 4), ==, 1);
     g_assert_cmpuint(ask(&c, "\4\0\3\0", 4), ==, 1);
     g_assert_cmpuint(ask(&c, "\4\1\2\0", 4), ==, 1);
     g_assert_cmpuint(ask(&c, "\4\0\2\0", 4), ==, 0);
     /* A flow comes in on the pair that it went out on, and follows it. */
     for (unsigned i = 0; i < 2; i++) {
-        unsigned tx = i ? 1 : 3, rx = tx - 1, before = used(&c, rx);
-        memset(fake_ram(c.h) + DATA + 0x6000, 0, HEADER);
-        tcp_frame(fake_ram(c.h) + DATA + 0x6000 + HEADER, 7, false);
+        unsigned tx = i ? 1 : 3, rx = tx - 1, before = used(&c.d, rx);
+        memset(fake_ram(c.d.h) + DATA + 0x6000, 0, HEADER);
+        tcp_frame(fake_ram(c.d.h) + DATA + 0x6000 + HEADER, 7, false);
         offer(&c, tx, DATA + 0x6000, HEADER + 60, 0, 0);
-        g_assert_cmpuint(used(&c, tx), ==, 1);
+        g_assert_cmpuint(used(&c.d, tx), ==, 1);
         tcp_frame(frame, 7, true);
         g_assert_true(input_bytes(&c, frame, sizeof(frame)));
-        g_assert_cmpuint(used(&c, rx), ==, before + 1);
+        g_assert_cmpuint(used(&c.d, rx), ==, before + 1);
     }
-    g_assert_cmpuint(fake_net_sent(c.dev), ==, 2);
+    g_assert_cmpuint(fake_net_sent(c.d.dev), ==, 2);
     /* Back to one: the other pair is at rest. */
     g_assert_cmpuint(ask(&c, "\4\0\1\0", 4), ==, 0);
-    unsigned before = used(&c, 2);
+    unsigned before = used(&c.d, 2);
     for (unsigned port = 1; port <= 3; port++) {
         tcp_frame(frame, port, true);
         g_assert_true(input_bytes(&c, frame, sizeof(frame)));
     }
-    g_assert_cmpuint(used(&c, 2), ==, before);
-    g_assert_cmpuint(fake_guest_errors(c.dev), ==, 0);
-    fake_host_free(c.h);
+    g_assert_cmpuint(used(&c.d, 2), ==, before);
+    g_assert_cmpuint(fake_guest_errors(c.d.dev), ==, 0);
+    fake_host_free(c.d.h);
     /* Not agreed on: queue 2 is the control queue, and there is nothing to set. */
     c = card("fake;queues=2", F_CTRL);
     g_assert_cmpuint(ask(&c, "\0\0\0", 3), ==, 0);
     g_assert_cmpuint(ask(&c, "\4\0\2\0", 4), ==, 1);
-    fake_host_free(c.h);
+    fake_host_free(c.d.h);
 }
 
 static void test_vlan(void)
@@ -360,37 +297,37 @@ static void test_vlan(void)
         offer(&c, RX, DATA, 1024, 0, 0);
     g_assert_cmpuint(ask(&c, "\0\0\0", 3), ==, 0);
     g_assert_true(input_bytes(&c, frame, sizeof(frame)));
-    g_assert_cmpuint(used(&c, RX), ==, 0); /* not in the table */
+    g_assert_cmpuint(used(&c.d, RX), ==, 0); /* not in the table */
     g_assert_cmpuint(ask(&c, "\2\0\5\0", 4), ==, 0);
     g_assert_true(input_bytes(&c, frame, sizeof(frame))); /* whatever its priority */
-    g_assert_cmpuint(used(&c, RX), ==, 1);
+    g_assert_cmpuint(used(&c.d, RX), ==, 1);
     g_assert_cmpuint(ask(&c, "\2\1\5\0", 4), ==, 0);
     g_assert_true(input_bytes(&c, frame, sizeof(frame)));
-    g_assert_cmpuint(used(&c, RX), ==, 1);
+    g_assert_cmpuint(used(&c.d, RX), ==, 1);
     g_assert_cmpuint(ask(&c, "\2\0\0\x10", 4), ==, 1);
     g_assert_cmpuint(ask(&c, "\2\2\5\0", 4), ==, 1);
     g_assert_cmpuint(ask(&c, "\2\0\5", 3), ==, 1);
     g_assert_cmpuint(ask(&c, "\0\0\1", 3), ==, 0); /* promiscuous: all */
     g_assert_true(input_bytes(&c, frame, sizeof(frame)));
-    g_assert_cmpuint(used(&c, RX), ==, 2);
-    fake_host_free(c.h);
+    g_assert_cmpuint(used(&c.d, RX), ==, 2);
+    fake_host_free(c.d.h);
 }
 
 /* Restored, maybe elsewhere: the driver is asked to announce itself, until it says that it has. */
 static void test_announce(void)
 {
     Card c = card("fake", F_CTRL | F_ANNOUNCE);
-    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 1);
-    g_assert_true(fake_post_load(c.dev, NULL));
-    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 3);
-    reg(&c, 0x64, 3);
-    c.dev->klass->resume(c.dev);
-    g_assert_cmphex(fake_read(c.dev, "regs", 0x60, 4) & 2, ==, 2);
+    g_assert_cmphex(fake_read(c.d.dev, "regs", 0x106, 2), ==, 1);
+    g_assert_true(fake_post_load(c.d.dev, NULL));
+    g_assert_cmphex(fake_read(c.d.dev, "regs", 0x106, 2), ==, 3);
+    reg(&c.d, 0x64, 3);
+    c.d.dev->klass->resume(c.d.dev);
+    g_assert_cmphex(fake_read(c.d.dev, "regs", 0x60, 4) & 2, ==, 2);
     g_assert_cmpuint(ask(&c, "\3\1", 2), ==, 1);
-    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 3);
+    g_assert_cmphex(fake_read(c.d.dev, "regs", 0x106, 2), ==, 3);
     g_assert_cmpuint(ask(&c, "\3\0", 2), ==, 0);
-    g_assert_cmphex(fake_read(c.dev, "regs", 0x106, 2), ==, 1);
-    fake_host_free(c.h);
+    g_assert_cmphex(fake_read(c.d.dev, "regs", 0x106, 2), ==, 1);
+    fake_host_free(c.d.h);
 }
 
 static void test_hostile(void)
@@ -401,34 +338,34 @@ static void test_hostile(void)
     offer(&c, TX, DATA, HEADER, DATA, 0xffffffff);
     offer(&c, TX, DATA, HEADER, 1ull << 40, 100);
     offer(&c, TX, DATA, HEADER, 0, 0);
-    g_assert_cmpuint(fake_net_sent(c.dev), ==, 0);
-    g_assert_cmpuint(used(&c, TX), ==, 4);
+    g_assert_cmpuint(fake_net_sent(c.d.dev), ==, 0);
+    g_assert_cmpuint(used(&c.d, TX), ==, 4);
     /* Receive buffers that hold no header break it, as does a command without an answer. */
     offer(&c, RX, DATA, HEADER - 1, 0, 0);
     input(&c, ME, 100, 0, 0);
-    g_assert_cmphex(status(&c) & 0x40, ==, 0x40);
-    start(&c, F_MRG_RXBUF | F_CTRL);
+    g_assert_cmphex(status(&c.d) & 0x40, ==, 0x40);
+    begin(&c, F_MRG_RXBUF | F_CTRL);
     offer(&c, CONTROL, DATA, 2, 0, 0);
-    g_assert_cmphex(status(&c) & 0x40, ==, 0x40);
-    start(&c, F_MRG_RXBUF);
+    g_assert_cmphex(status(&c.d) & 0x40, ==, 0x40);
+    begin(&c, F_MRG_RXBUF);
     offer(&c, RX, 1ull << 40, 4096, 0, 0);
     input(&c, ME, 100, 0, 0);
-    g_assert_cmphex(status(&c) & 0x40, ==, 0x40);
-    start(&c, 0);
+    g_assert_cmphex(status(&c.d) & 0x40, ==, 0x40);
+    begin(&c, 0);
     offer(&c, RX, DATA, 64, 0, 0); /* one buffer is all that a frame gets */
     input(&c, ME, 100, 0, 0);
-    g_assert_cmphex(status(&c) & 0x40, ==, 0x40);
+    g_assert_cmphex(status(&c.d) & 0x40, ==, 0x40);
     /* Anything in the rings and the buffers. */
     for (unsigned round = 0; round < 2000; round++) {
         if (round % 50 == 0)
-            start(&c, round % 100 ? F_MRG_RXBUF | F_CTRL : F_CTRL);
+            begin(&c, round % 100 ? F_MRG_RXBUF | F_CTRL : F_CTRL);
         for (unsigned i = 0; i < 8; i++)
-            put(&c, RING + fake_random(c.h, 9 * PAGE - 8), fake_random(c.h, 0), 1 + i % 4);
-        offer(&c, round % 3, DATA + fake_random(c.h, 4096), fake_random(c.h, 3000),
-              DATA + fake_random(c.h, 4096), fake_random(c.h, 3000));
-        input(&c, ME, 60 + fake_random(c.h, 1500), 0, 0);
+            put(&c.d, RING + fake_random(c.d.h, 9 * PAGE - 8), fake_random(c.d.h, 0), 1 + i % 4);
+        offer(&c, round % 3, DATA + fake_random(c.d.h, 4096), fake_random(c.d.h, 3000),
+              DATA + fake_random(c.d.h, 4096), fake_random(c.d.h, 3000));
+        input(&c, ME, 60 + fake_random(c.d.h, 1500), 0, 0);
     }
-    fake_host_free(c.h);
+    fake_host_free(c.d.h);
 }
 
 static void test_refused(void)
